@@ -1,0 +1,4 @@
+@main
+struct MMProbe {
+  static func main() {}
+}
