@@ -1,1 +1,49 @@
+// Vectorised inner loops over raw rows: no logic, no allocation, no threads. The Swift wrappers in
+// TensorCore/Kernels check every size before they call. "n" counts floats unless said otherwise.
 #pragma once
+#include <stddef.h>
+#include <stdint.h>
+
+// Flushes denormals to zero on the calling thread, both as results and as operands.
+void ck_flush_denormals(void);
+
+// Elementwise, out may be the same memory as an input.
+void ck_add(const float *a, const float *b, float *out, size_t n);
+void ck_subtract(const float *a, const float *b, float *out, size_t n);
+void ck_multiply(const float *a, const float *b, float *out, size_t n);
+void ck_divide(const float *a, const float *b, float *out, size_t n);
+void ck_add_scalar(const float *a, float b, float *out, size_t n);
+void ck_multiply_scalar(const float *a, float b, float *out, size_t n);
+void ck_add_scaled(float *out, const float *a, float factor, size_t n);  // out += factor * a
+void ck_exp(const float *a, float *out, size_t n);
+void ck_silu(const float *a, float *out, size_t n);
+void ck_silu_multiply(const float *gate, const float *up, float *out, size_t n);  // silu(gate) * up
+void ck_gelu_erf(const float *a, float *out, size_t n);
+void ck_gelu_tanh(const float *a, float *out, size_t n);
+
+// Reductions of one row, in sixteen fixed lanes.
+float ck_sum(const float *a, size_t n);
+float ck_max(const float *a, size_t n);
+float ck_dot(const float *a, const float *b, size_t n);
+float ck_sum_of_squares(const float *a, size_t n);
+
+// One row in, one row out.
+void ck_softmax(const float *a, float *out, size_t n);
+float ck_log_sum_exp(const float *a, size_t n);
+void ck_rms_norm(const float *a, const float *weight, float epsilon, float *out, size_t n);
+void ck_layer_norm(const float *a, const float *weight, const float *bias, float epsilon, float *out, size_t n);
+// Rotate-half rotary embedding of one head of "half" pairs, in place.
+void ck_rotate_half(float *head, const float *cosine, const float *sine, size_t half);
+
+// Stored types to float.
+void ck_convert_bf16(const uint16_t *a, float *out, size_t n);
+void ck_convert_f16(const uint16_t *a, float *out, size_t n);
+float ck_dot_bf16(const uint16_t *a, const float *b, size_t n);
+float ck_dot_f16(const uint16_t *a, const float *b, size_t n);
+
+// One block of attention logits of one query row (online softmax).
+// On return logits[0..<n] hold exp(scale * logit - m); *running_max and *running_sum are updated and the factor by
+// which everything accumulated before must be scaled is returned. n may be 0.
+float ck_softmax_update(float *logits, size_t n, float scale, float *running_max, float *running_sum);
+// Sum over i of e[i] * scale * x[i]: the entropy of a row needs it next to the plain sum.
+float ck_weighted_logit_sum(const float *e, const float *logits, float scale, size_t n);
