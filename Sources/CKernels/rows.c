@@ -103,12 +103,12 @@ CK_CLONES float ck_softmax_update(float *logits, size_t n, float scale, float *r
   float before = *running_max;
   float block = ck_max(logits, n) * scale;
   float m = block > before ? block : before;
-  // Every key of this block may be masked to -inf; the running state then stays as it is.
-  if (m < -3.0e38f) {
+  // Every key of this block may be masked; the running state then stays as it is.
+  if (m < CK_MASKED) {
     memset(logits, 0, n * sizeof(float));
     return 1.0f;
   }
-  float correction = before < -3.0e38f ? 0.0f : ck_exp1(before - m);
+  float correction = before < CK_MASKED ? 0.0f : ck_exp1(before - m);
   *running_sum = *running_sum * correction + ck_exp_row(logits, m, scale, logits, n);
   *running_max = m;
   return correction;

@@ -13,6 +13,9 @@
 #define CK_INLINE static inline __attribute__((always_inline))
 #define CK_WIDE _Pragma("clang loop vectorize_width(16) interleave_count(2)")
 
+// A running maximum below this means that no visible key was seen yet: masked logits are -1e36, real ones are not.
+#define CK_MASKED -1.0e30f
+
 typedef float ck_float16 __attribute__((vector_size(64), aligned(4)));
 
 CK_INLINE float ck_lanes_sum(const ck_float16 *a) {

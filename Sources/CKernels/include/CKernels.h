@@ -43,7 +43,8 @@ float ck_dot_f16(const uint16_t *a, const float *b, size_t n);
 
 // One block of attention logits of one query row (online softmax).
 // On return logits[0..<n] hold exp(scale * logit - m); *running_max and *running_sum are updated and the factor by
-// which everything accumulated before must be scaled is returned. n may be 0.
+// which everything accumulated before must be scaled is returned. n may be 0. Masked logits are -1e36, and so is the
+// running maximum before the first key.
 float ck_softmax_update(float *logits, size_t n, float scale, float *running_max, float *running_sum);
 // Sum over i of e[i] * scale * x[i]: the entropy of a row needs it next to the plain sum.
 float ck_weighted_logit_sum(const float *e, const float *logits, float scale, size_t n);

@@ -1,0 +1,94 @@
+/// Where sequences begin and end among the rows of a ragged batch.
+///
+/// Kernels that could round a row differently with other rows beside it (matrix products) never let a tile cross a
+/// boundary, so a row has the same bits alone and in any batch.
+public struct RowSegments: Sendable, Equatable {
+  /// `count + 1` row numbers from 0 to the number of rows.
+  public let offsets: [Int]
+
+  /// Segments of the given lengths, one after another.
+  public init(lengths: [Int]) {
+    require(lengths.allSatisfy { $0 >= 0 }, "a negative length in \(lengths)")
+    var offsets = [0]
+    for length in lengths { offsets.append(offsets[offsets.count - 1] + length) }
+    self.offsets = offsets
+  }
+
+  /// All rows as one segment.
+  public static func single(_ rows: Int) -> RowSegments { RowSegments(lengths: [rows]) }
+
+  /// The number of segments.
+  public var count: Int { offsets.count - 1 }
+  /// The number of rows.
+  public var rowCount: Int { offsets[offsets.count - 1] }
+  /// The rows of one segment.
+  public subscript(index: Int) -> Range<Int> { offsets[index]..<offsets[index + 1] }
+}
+
+/// The weight of a linear map, `[outputSize, inputSize]`, in float32 or as a checkpoint stores it.
+///
+/// A mapped weight stays on disk in its own type; products convert a panel of rows at a time, so a 16-bit model
+/// needs no 32-bit copy.
+public struct LinearWeight: Sendable {
+  enum Storage: Sendable {
+    case dense(Tensor)
+    case stored(StoredTensor)
+  }
+
+  /// Rows of the matrix.
+  public let outputSize: Int
+  /// Columns of the matrix.
+  public let inputSize: Int
+  let storage: Storage
+
+  /// A float32 matrix in memory.
+  public init(_ tensor: Tensor) {
+    require(tensor.rank == 2, "a weight of shape \(tensor.shape)")
+    (outputSize, inputSize) = (tensor.shape[0], tensor.shape[1])
+    storage = .dense(tensor)
+  }
+
+  /// A matrix as a file holds it: f32, f16 or bf16.
+  ///
+  /// - Throws: `StoredTensorError.wrongElementType` for another type, `.impossibleShape` when it is not a matrix.
+  public init(_ stored: StoredTensor) throws(StoredTensorError) {
+    guard stored.shape.count == 2 else {
+      throw .impossibleShape(tensor: stored.name, shape: stored.shape)
+    }
+    guard [.f32, .f16, .bf16].contains(stored.elementType) else {
+      throw .wrongElementType(tensor: stored.name, found: stored.elementType, wanted: "f32, f16 or bf16")
+    }
+    (outputSize, inputSize) = (stored.shape[0], stored.shape[1])
+    storage = .stored(stored)
+  }
+
+  /// Whether the weight lives in a mapped file.
+  public var isMapped: Bool { if case .stored = storage { true } else { false } }
+
+  /// x Wᵀ (+ bias): `[rows, inputSize]` to `[rows, outputSize]`.
+  ///
+  /// - Parameters:
+  ///   - segments: The sequences of the batch; nil when all rows are one.
+  ///   - bias: `[outputSize]`, added to every row.
+  public func forward(_ x: Tensor, segments: RowSegments? = nil, bias: Tensor? = nil) -> Tensor {
+    require(x.rank == 2 && x.columns == inputSize, "\(x.shape) does not enter a \(outputSize) x \(inputSize) weight")
+    let segments = segments ?? .single(x.rows)
+    require(segments.rowCount == x.rows, "segments of \(segments.rowCount) rows for \(x.rows)")
+    let product = Kernels.linear(x, self, segments)
+    return bias.map { product + $0 } ?? product
+  }
+
+  /// The rows of the matrix at `ids`, in float32: an embedding look-up, `[ids, inputSize]`.
+  public func rows(_ ids: [Int]) -> Tensor {
+    require(ids.allSatisfy { $0 >= 0 && $0 < outputSize }, "a row outside 0..<\(outputSize)")
+    return Kernels.rows(ids, of: self)
+  }
+
+  /// Rows `range` of the matrix, in float32.
+  public func panel(_ range: Range<Int>) -> Tensor { rows(Array(range)) }
+
+  /// Tells the system that the pages of a mapped weight may be dropped; they are read again when needed.
+  public func releasePages() {
+    if case .stored(let stored) = storage { stored.storage.releasePages() }
+  }
+}
