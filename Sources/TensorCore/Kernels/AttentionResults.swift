@@ -1,0 +1,133 @@
+import CKernels
+import Synchronization
+
+/// Where the statistics of a call are written: each reported row and head has its own place.
+///
+/// `@unchecked Sendable`: pieces of work write disjoint places and the call reads them when all are done.
+@safe final class AttentionResults: @unchecked Sendable {
+  let groupMass: Tensor?
+  let valueSums: Tensor?
+  let entropy: Tensor?
+  private let topKeys: Mutex<[[(key: Int, probability: Float)]]>
+  /// Maximum and 1 / sum of each reported row and head, for the second pass.
+  private let normalisers: Tensor?
+
+  init(_ job: AttentionJob) {
+    let (rows, heads, request) = (job.reportedRows.count, job.shape.heads, job.request)
+    groupMass = request.wantsGroupMass ? Tensor(uninitialized: [rows, heads, request.groupCount]) : nil
+    valueSums =
+      request.wantsValueSums ? Tensor(uninitialized: [rows, heads, request.groupCount, job.shape.headSize]) : nil
+    entropy = request.wantsEntropy ? Tensor(uninitialized: [rows, heads]) : nil
+    topKeys = Mutex(Array(repeating: [], count: request.topKeyCount > 0 ? rows * heads : 0))
+    let needsSecondPass = request.wantsColumnSums || request.wantsProbabilities
+    normalisers = needsSecondPass && job.edit == nil ? Tensor(uninitialized: [rows, heads, 2]) : nil
+    secondPass = needsSecondPass ? SecondPass(job) : nil
+  }
+
+  /// The accumulators of what needs whole rows of probabilities.
+  let secondPass: SecondPass?
+
+  /// Stores the best keys of a place.
+  func setTopKeys(_ place: Int, _ keys: [(key: Int, probability: Float)]) {
+    topKeys.withLock { $0[place] = keys }
+  }
+
+  /// Remembers a row's normaliser if a second pass will need it.
+  func keepNormaliser(_ place: Int, maximum: Float, inverse: Float) {
+    guard let normalisers else { return }
+    unsafe normalisers.base[2 * place] = maximum
+    unsafe normalisers.base[2 * place + 1] = inverse
+  }
+
+  /// Everything as the caller gets it.
+  func statistics(of job: AttentionJob) -> AttentionStatistics {
+    if let secondPass, let normalisers { secondPass.recompute(job, normalisers) }
+    let heads = job.shape.heads
+    return AttentionStatistics(
+      queryRows: job.reportedRows, groupMass: groupMass, valueSums: valueSums, entropy: entropy,
+      topKeys: job.request.topKeyCount > 0
+        ? topKeys.withLock { keys in
+          (0..<job.reportedRows.count).map { row in Array(keys[row * heads..<(row + 1) * heads]) }
+        } : nil,
+      columnSums: job.request.wantsColumnSums ? secondPass?.columnSums : nil,
+      probabilities: job.request.wantsProbabilities ? secondPass?.probabilities : nil)
+  }
+}
+
+/// Column sums and full probabilities: they need each row's final normaliser, so logits are computed once more.
+@safe final class SecondPass: @unchecked Sendable {
+  /// For each sequence `[heads, keys]`.
+  let columnSums: [Tensor]
+  /// For each sequence `[heads, reported queries, keys]`.
+  let probabilities: [Tensor]
+  /// For each query row, its place among the reported rows of its sequence.
+  private let placeInSequence: [Int]
+
+  init(_ job: AttentionJob) {
+    let heads = job.shape.heads
+    var places = [Int](repeating: -1, count: job.queries.rows)
+    var (sums, full): ([Tensor], [Tensor]) = ([], [])
+    for sequence in job.sequences {
+      var count = 0
+      for row in sequence.queries where job.reportIndex[row] >= 0 {
+        places[row] = count
+        count += 1
+      }
+      if job.request.wantsColumnSums { sums.append(Tensor(zeros: [heads, sequence.keys.count])) }
+      if job.request.wantsProbabilities { full.append(Tensor(zeros: [heads, count, sequence.keys.count])) }
+    }
+    columnSums = sums
+    probabilities = full
+    placeInSequence = places
+  }
+
+  /// One piece of work is a head of a sequence, its query blocks in order: column sums add up in a fixed order.
+  func recompute(_ job: AttentionJob, _ normalisers: Tensor) {
+    let heads = job.shape.heads
+    Workers.forEachChunk(job.sequences.count * heads) { index in
+      let (sequence, head) = (index / heads, index % heads)
+      let rows = job.sequences[sequence].queries
+      for start in stride(from: rows.lowerBound, to: rows.upperBound, by: job.shape.queryBlock) {
+        let block = AttentionJob.Block(
+          sequence: sequence, head: head, rows: start..<min(start + job.shape.queryBlock, rows.upperBound))
+        recompute(job, block, normalisers)
+      }
+    }
+  }
+
+  private func recompute(_ job: AttentionJob, _ block: AttentionJob.Block, _ normalisers: Tensor) {
+    guard block.rows.contains(where: { job.reportIndex[$0] >= 0 }) else { return }
+    let lastKey = job.lastKey(block)
+    let keyBlock = min(job.shape.keyBlock, max(lastKey, 1))
+    let logits = TensorStorage(uninitialized: block.rows.count * keyBlock)
+    for start in stride(from: 0, to: lastKey, by: keyBlock) {
+      let range = start..<min(start + keyBlock, lastKey)
+      unsafe job.logits(block, keys: range, into: logits.pointer, leading: keyBlock)
+      for (position, row) in block.rows.enumerated() where job.reportIndex[row] >= 0 {
+        let place = job.reportIndex[row] * job.shape.heads + block.head
+        let line = unsafe logits.pointer + position * keyBlock
+        let reach = job.reach(block, row: row, keys: range)
+        let (maximum, inverse) = unsafe (normalisers.base[2 * place], normalisers.base[2 * place + 1])
+        unsafe ck_multiply_scalar(line, job.shape.scale, line, reach)
+        unsafe ck_add_scalar(line, -maximum, line, reach)
+        unsafe ck_exp(line, line, reach)
+        unsafe add(line, count: reach, factor: inverse, block, row: row, from: start)
+      }
+    }
+  }
+
+  /// Adds one row's probabilities (`line` times `factor`) for keys from `start`.
+  func add(
+    _ line: UnsafePointer<Float>, count: Int, factor: Float, _ block: AttentionJob.Block, row: Int, from start: Int
+  ) {
+    if !columnSums.isEmpty {
+      let sums = columnSums[block.sequence]
+      unsafe ck_add_scaled(sums.base + block.head * sums.columns + start, line, factor, count)
+    }
+    if !probabilities.isEmpty {
+      let full = probabilities[block.sequence]
+      let place = (block.head * full.shape[1] + placeInSequence[row]) * full.columns + start
+      unsafe ck_multiply_scalar(line, factor, full.base + place, count)
+    }
+  }
+}
