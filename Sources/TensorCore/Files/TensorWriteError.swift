@@ -7,6 +7,7 @@ public enum TensorWriteError: DescribedError {
   case duplicateName(path: String, name: String)
   case noNumPyType(path: String, tensor: String, type: ElementType)
   case tooLarge(path: String, found: Int, limit: Int)
+  case tooManyAxes(path: String, tensor: String, found: Int, limit: Int)
   case cannotWrite(path: String, reason: String)
 
   /// The cases, by their word in machine-readable output.
@@ -16,6 +17,7 @@ public enum TensorWriteError: DescribedError {
     case duplicateName = "write_duplicate_name"
     case noNumPyType = "write_no_numpy_type"
     case tooLarge = "write_too_large"
+    case tooManyAxes = "write_too_many_axes"
     case cannotWrite = "write_failed"
   }
 
@@ -27,6 +29,7 @@ public enum TensorWriteError: DescribedError {
     case .duplicateName: .duplicateName
     case .noNumPyType: .noNumPyType
     case .tooLarge: .tooLarge
+    case .tooManyAxes: .tooManyAxes
     case .cannotWrite: .cannotWrite
     }
   }
@@ -38,7 +41,8 @@ public enum TensorWriteError: DescribedError {
   public var path: String? {
     switch self {
     case .emptyName(let path), .reservedName(let path, _), .duplicateName(let path, _),
-      .noNumPyType(let path, _, _), .tooLarge(let path, _, _), .cannotWrite(let path, _):
+      .noNumPyType(let path, _, _), .tooLarge(let path, _, _), .tooManyAxes(let path, _, _, _),
+      .cannotWrite(let path, _):
       path
     }
   }
@@ -53,6 +57,8 @@ public enum TensorWriteError: DescribedError {
       "\(path): tensor \(quoted(tensor)) is of type \(type.rawValue), which NumPy does not have"
     case .tooLarge(let path, let found, let limit):
       "\(path): found \(found) bytes to write, expected at most \(limit) in this format"
+    case .tooManyAxes(let path, let tensor, let found, let limit):
+      "\(path): tensor \(quoted(tensor)) has \(found) axes, expected at most \(limit) in this format"
     case .cannotWrite(let path, let reason): "\(path): cannot be written: \(reason)"
     }
   }
@@ -62,7 +68,7 @@ public enum TensorWriteError: DescribedError {
     switch self {
     case .emptyName, .reservedName, .duplicateName: "give every tensor a name of its own"
     case .noNumPyType: "write a safetensors file, or convert the tensor to F32"
-    case .tooLarge: "write a safetensors file, or several archives"
+    case .tooLarge, .tooManyAxes: "write a safetensors file, or several archives"
     case .cannotWrite: "check that the folder exists, that you may write there and that the disk has room"
     }
   }
