@@ -1,4 +1,4 @@
-public import TensorCore
+import TensorCore
 
 /// The keys and values of every layer for the rows a model has seen, and the roles of these rows.
 public final class KeyValueCache {

@@ -121,9 +121,7 @@ public final class LLaMADecoder: Sendable {
       $0.knockout(layer: index, context: context, keyRows: keyRows)
     }
     let edits = pass.options.interventions.compactMap { $0.attentionEdit(layer: index, context: context) }
-    let edit: AttentionEdit? =
-      edits.isEmpty
-      ? nil : { head, row, probabilities in for edit in edits { edit(head, row, &probabilities) } }
+    let edit: AttentionEdit? = edits.isEmpty ? nil : Self.chained(edits)
     func attend(_ request: AttentionRequest) -> (output: Tensor, statistics: AttentionStatistics?) {
       attention(
         queries: query, keys: keys, values: values, sequences: context.sequences(keyStarts: keyRows.starts),
@@ -137,6 +135,12 @@ public final class LLaMADecoder: Sendable {
       if let statistics = result.statistics { observer.observe(statistics, layer: index, context: context) }
     }
     return output ?? attend(AttentionRequest()).output
+  }
+
+  private static func chained(_ edits: [AttentionEdit]) -> AttentionEdit {
+    { head, row, probabilities in
+      for edit in edits { edit(head, row, &probabilities) }
+    }
   }
 
   private func feedForward(_ layer: Layer, _ index: Int, _ hidden: Tensor, _ pass: ForwardPass) -> Tensor {
