@@ -59,6 +59,12 @@ public struct Tensor: Sendable {
     Kernels.array(of: self)
   }
 
+  /// The innermost rows, copied to arrays.
+  public func hostRows() -> [[Float]] {
+    let (elements, columns) = (hostValues(), columns)
+    return (0..<rows).map { Array(elements[$0 * columns..<($0 + 1) * columns]) }
+  }
+
   /// The same elements under another shape with as many elements.
   public func reshaped(to shape: [Int]) -> Tensor {
     require(shape.reduce(1, *) == count, "\(self.shape) cannot become \(shape)")
