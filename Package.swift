@@ -37,6 +37,10 @@ let package = Package(
     .target(
       name: "TestSupport", dependencies: ["TensorCore", "TokenModel"], path: "Tests/TestSupport",
       swiftSettings: swiftSettings),
+    .executableTarget(
+      name: "FuzzHarness", dependencies: ["RunKit", "TensorCore"], path: "Tests/FuzzHarness",
+      swiftSettings: swiftSettings),
+    .testTarget(name: "FuzzTests", dependencies: ["FuzzHarness"], swiftSettings: swiftSettings),
     .testTarget(
       name: "RunKitTests", dependencies: ["RunKit", "TestSupport"], swiftSettings: swiftSettings),
     .testTarget(

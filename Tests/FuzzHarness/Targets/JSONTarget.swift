@@ -1,0 +1,26 @@
+import RunKit
+import TensorCore
+
+extension FuzzTarget {
+  /// The JSON reader: what it accepts must be written and read again as the same value.
+  static let json = FuzzTarget(
+    "json", file: "document.json", layout: .json(words: ["a", "metrics", "", "ключ", "\u{1F600}"]),
+    errors: [JSONError.self],
+    seeds: [
+      #"{"a": [1, 2.5, -3e2, true, false, null], "metrics": {"b": "x\n\u00e9\ud83d\ude00", "": []}}"#,
+      "[[], {}, [[1]], 9007199254740993, 1e-7, \"\"]", "\"text\"", "0",
+    ].map { [UInt8]($0.utf8) },
+    directed: [
+      "1e999", "-1e999", "{\"a\":1,\"a\":2}", String(repeating: "[", count: 200_000), "{} {}", "\"\u{0}\"",
+      String(repeating: "9", count: 1_000), "{\"" + String(repeating: "k", count: 100_000) + "\" 1}",
+    ].map { [UInt8]($0.utf8) } + [[0x22, 0xFF, 0x22]],
+    read: { path in
+      let file = try MappedFile(path: path)
+      let value = try JSONValue(parsing: file.bytes(0..<file.count))
+      for layout in [JSONValue.Layout.compact, .indented] {
+        guard try JSONValue(parsing: value.text(layout)) == value else {
+          throw FuzzFailure(message: "written and read again, the document is another")
+        }
+      }
+    })
+}
