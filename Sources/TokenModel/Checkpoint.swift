@@ -1,0 +1,114 @@
+public import Foundation
+public import RunKit
+public import TensorCore
+
+/// A model folder in the layout of Hugging Face: configuration, weights, tokenizer.
+public struct Checkpoint: Sendable {
+  /// The folder.
+  public let folder: URL
+  /// `config.json`.
+  public let configuration: ConfigurationReader
+  /// The family it belongs to.
+  public let family: ModelFamilies.Family
+  /// The weight files.
+  public let weights: ShardedTensors
+  /// The model, its matrices still mapped.
+  public let model: any LanguageModel
+  /// The tokenizer, if the folder has one.
+  public let tokenizer: (any Tokenizer)?
+
+  private static let configurationLimit = 10 << 20
+
+  /// Opens a folder.
+  ///
+  /// - Throws: `FileError`, `ConfigurationError`, `ShardedTensorsError`, `SafetensorsError`, `TokenizerError`.
+  public init(folder: URL) throws {
+    let path = folder.appendingPathComponent("config.json")
+    let configuration = try ConfigurationReader(
+      path: path.path, bytes: FileReader.bytes(of: path, limit: Self.configurationLimit))
+    self.folder = folder
+    self.configuration = configuration
+    family = try ModelFamilies.family(of: configuration)
+    weights = try ShardedTensors(folder: folder.path)
+    model = try family.load(configuration, WeightSource(weights))
+    tokenizer = try Self.tokenizer(in: folder)
+  }
+
+  private static func tokenizer(in folder: URL) throws -> (any Tokenizer)? {
+    nil
+  }
+
+  /// The tokenizer, or the error that says there is none.
+  ///
+  /// - Throws: `PromptError.noTokenizer`.
+  public func requiredTokenizer() throws(PromptError) -> any Tokenizer {
+    guard let tokenizer else { throw .noTokenizer(path: folder.path) }
+    return tokenizer
+  }
+
+  /// Every file that changes the numbers with its SHA-256, ordered by name.
+  public func fileHashes() throws -> [(name: String, sha256: String)] {
+    let names = ["config.json", "tokenizer.model", "tokenizer_config.json"].filter {
+      FileManager.default.fileExists(atPath: folder.appendingPathComponent($0).path)
+    }
+    let weightNames = weights.files.map { URL(fileURLWithPath: $0.path).lastPathComponent }
+    return try (names + weightNames).sorted().map { name in
+      (name, try SHA256.hexadecimal(ofFile: folder.appendingPathComponent(name)))
+    }
+  }
+
+  /// A sample as the model sees it.
+  ///
+  /// - Parameter includesAnswer: Whether the expected answer follows the prompt, for teacher forcing.
+  /// - Throws: `PromptError`, `TokenizerError`.
+  public func prompt(for sample: Sample, includesAnswer: Bool = false) throws -> Prompt {
+    let tokenizer = try requiredTokenizer()
+    var builder = IDBuilder(tokenizer: tokenizer, configuration: model.decoder.configuration)
+    for part in try model.format(sample) {
+      switch part {
+      case .placeholder(let modality):
+        guard let id = model.placeholderID(of: modality), let role = modality.role else {
+          throw PromptError.unsupportedModality(
+            sample: sample.id, modality: modality.rawValue, supported: model.modalities.map(\.rawValue))
+        }
+        builder.append(id, role: role)
+      default: try builder.append(part)
+      }
+    }
+    let promptCount = builder.ids.count
+    if includesAnswer, let answer = sample.answer {
+      try builder.append(.text(answer, role: .response))
+      try builder.append(.end)
+    }
+    return try model.expand(
+      ids: builder.ids, pieces: builder.pieces, roles: builder.roles, media: sample.media, promptCount: promptCount,
+      sample: sample.id)
+  }
+}
+
+/// Collects ids with their pieces and roles.
+private struct IDBuilder {
+  let tokenizer: any Tokenizer
+  let configuration: LLaMAConfiguration
+  var ids: [Int] = []
+  var pieces: [String] = []
+  var roles: [Role] = []
+
+  mutating func append(_ id: Int, role: Role) {
+    ids.append(id)
+    pieces.append(tokenizer.piece(id) ?? "<\(id)>")
+    roles.append(role)
+  }
+
+  mutating func append(_ part: FormattedPart) throws {
+    switch part {
+    case .begin:
+      if let id = configuration.beginID ?? tokenizer.beginID { append(id, role: .bos) }
+    case .end:
+      if let id = tokenizer.endID ?? configuration.endIDs.first { append(id, role: .response) }
+    case .text(let text, let role):
+      for id in try tokenizer.encode(text) { append(id, role: role) }
+    case .placeholder: break
+    }
+  }
+}
