@@ -1,5 +1,5 @@
 public import Foundation
-public import RunKit
+import RunKit
 public import TensorCore
 
 /// A model folder in the layout of Hugging Face: configuration, weights, tokenizer.
