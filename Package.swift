@@ -40,7 +40,7 @@ let package = Package(
     .testTarget(
       name: "RunKitTests", dependencies: ["RunKit", "TestSupport"], swiftSettings: swiftSettings),
     .testTarget(
-      name: "TensorCoreTests", dependencies: ["TensorCore", "TestSupport"],
+      name: "TensorCoreTests", dependencies: ["TensorCore", "RunKit", "TestSupport"],
       swiftSettings: swiftSettings),
     .testTarget(
       name: "TokenModelTests", dependencies: ["TokenModel", "TestSupport"],

@@ -7,7 +7,7 @@ extension StoredBytes {
     of stored: Stored.Type, _ convert: (Stored) throws -> Value
   ) rethrows -> [Value] {
     let size = MemoryLayout<Stored>.size
-    precondition(count % size == 0, "\(count) bytes are not whole elements of \(size)")
+    require(count % size == 0, "\(count) bytes are not whole elements of \(size)")
     return try unsafe withUnsafeBytes { raw in
       let elementCount = raw.count / size
       return try unsafe [Value](unsafeUninitializedCapacity: elementCount) { values, initializedCount in

@@ -56,7 +56,7 @@ public import RunKit
   public func withUnsafeBytes<Result>(
     _ range: Range<Int>, _ body: (UnsafeRawBufferPointer) throws -> Result
   ) rethrows -> Result {
-    precondition(range.lowerBound >= 0 && range.upperBound <= count, "bytes \(range) of a file of \(count)")
+    require(range.lowerBound >= 0 && range.upperBound <= count, "bytes \(range) of a file of \(count)")
     return unsafe try body(UnsafeRawBufferPointer(start: base + range.lowerBound, count: range.count))
   }
 

@@ -1,0 +1,56 @@
+import RunKit
+
+/// Writes safetensors files.
+public enum SafetensorsWriter {
+  /// Writes a file that appears whole or not at all; the same tensors give the same bytes, in whatever order.
+  ///
+  /// Wide elements come first, then names in the order of their bytes: with the header padded to 8 bytes, every
+  /// element is aligned. Data go to the file from where they lie, without a second copy.
+  ///
+  /// - Parameter metadata: Notes for `__metadata__`; left out when empty.
+  /// - Throws: `TensorWriteError` for names that are empty, reserved or stand twice, or if writing fails.
+  public static func write(
+    tensors: [StoredTensor], metadata: [String: String] = [:], to path: String
+  ) throws(TensorWriteError) {
+    let ordered = tensors.sorted {
+      let (left, right) = ($0.elementType.byteCount, $1.elementType.byteCount)
+      return left == right ? $0.name.utf8.lexicographicallyPrecedes($1.name.utf8) : left > right
+    }
+    let header = try header(of: ordered, metadata: metadata, path: path)
+    var file = try OutputFile(path: path)
+    try file.write((0..<8).map { UInt8(truncatingIfNeeded: header.count >> (8 * $0)) })
+    try file.write(header)
+    for tensor in ordered { try file.write(tensor.storage) }
+    try file.commit()
+  }
+
+  private static func header(
+    of tensors: [StoredTensor], metadata: [String: String], path: String
+  ) throws(TensorWriteError) -> [UInt8] {
+    var header = JSONObject()
+    if !metadata.isEmpty {
+      let notes = metadata.sorted { $0.key.utf8.lexicographicallyPrecedes($1.key.utf8) }
+      header["__metadata__"] = .object(JSONObject(notes.map { ($0.key, .string($0.value)) }))
+    }
+    var offset = 0
+    for tensor in tensors {
+      guard !tensor.name.isEmpty else { throw .emptyName(path: path) }
+      guard tensor.name != "__metadata__" else { throw .reservedName(path: path, name: tensor.name) }
+      guard header[tensor.name] == nil else { throw .duplicateName(path: path, name: tensor.name) }
+      let end = offset + tensor.storage.count
+      header[tensor.name] = [
+        "dtype": .string(tensor.elementType.rawValue),
+        "shape": .array(tensor.shape.map { .integer($0) }),
+        "data_offsets": [.integer(offset), .integer(end)],
+      ]
+      offset = end
+    }
+    var bytes = [UInt8](JSONValue.object(header).text().utf8)
+    let padding = (8 - bytes.count % 8) % 8
+    bytes.append(contentsOf: repeatElement(UInt8(ascii: " "), count: padding))
+    guard bytes.count <= SafetensorsFile.headerLimit else {
+      throw .tooLarge(path: path, found: bytes.count, limit: SafetensorsFile.headerLimit)
+    }
+    return bytes
+  }
+}

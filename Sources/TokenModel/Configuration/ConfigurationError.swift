@@ -1,0 +1,87 @@
+public import RunKit
+
+/// Why a `config.json` cannot be used.
+public enum ConfigurationError: DescribedError {
+  case notAnObject(path: String)
+  case malformed(path: String, reason: String)
+  case missingKey(path: String, key: String)
+  case wrongKind(path: String, key: String, found: String, expected: String)
+  case outOfRange(path: String, key: String, found: String, expected: String)
+  case unsupportedValue(path: String, key: String, found: String, supported: String)
+  case unsupportedModelType(path: String, found: String, supported: [String])
+  case missingTensor(path: String, tensor: String)
+  case wrongShape(path: String, tensor: String, found: [Int], expected: [Int])
+
+  /// The cases, by their word in machine-readable output.
+  public enum Code: String, CaseIterable, Sendable {
+    case notAnObject = "config_not_an_object"
+    case malformed = "config_malformed"
+    case missingKey = "config_missing_key"
+    case wrongKind = "config_wrong_kind"
+    case outOfRange = "config_out_of_range"
+    case unsupportedValue = "config_unsupported_value"
+    case unsupportedModelType = "config_unsupported_model_type"
+    case missingTensor = "checkpoint_missing_tensor"
+    case wrongShape = "checkpoint_wrong_shape"
+  }
+
+  public var code: Code {
+    switch self {
+    case .notAnObject: .notAnObject
+    case .malformed: .malformed
+    case .missingKey: .missingKey
+    case .wrongKind: .wrongKind
+    case .outOfRange: .outOfRange
+    case .unsupportedValue: .unsupportedValue
+    case .unsupportedModelType: .unsupportedModelType
+    case .missingTensor: .missingTensor
+    case .wrongShape: .wrongShape
+    }
+  }
+
+  public var exitStatus: ExitStatus {
+    switch self {
+    case .unsupportedValue, .unsupportedModelType: .unsupported
+    default: .data
+    }
+  }
+
+  public var path: String? {
+    switch self {
+    case .notAnObject(let path), .malformed(let path, _), .missingKey(let path, _),
+      .wrongKind(let path, _, _, _), .outOfRange(let path, _, _, _), .unsupportedValue(let path, _, _, _),
+      .unsupportedModelType(let path, _, _), .missingTensor(let path, _), .wrongShape(let path, _, _, _):
+      path
+    }
+  }
+
+  public var errorDescription: String? {
+    switch self {
+    case .notAnObject(let path): "\(path): expected a JSON object"
+    case .malformed(let path, let reason): "\(path): \(reason)"
+    case .missingKey(let path, let key): "\(path): the key \"\(key)\" is missing"
+    case .wrongKind(let path, let key, let found, let expected):
+      "\(path): \"\(key)\" is \(found), expected \(expected)"
+    case .outOfRange(let path, let key, let found, let expected):
+      "\(path): \"\(key)\" is \(found), expected \(expected)"
+    case .unsupportedValue(let path, let key, let found, let supported):
+      "\(path): \"\(key)\" is \(found), which would change the numbers and is not supported (supported: \(supported))"
+    case .unsupportedModelType(let path, let found, let supported):
+      "\(path): model_type \"\(found)\" is not supported (supported: \(supported.joined(separator: ", ")))"
+    case .missingTensor(let path, let tensor): "\(path): the weights have no tensor \"\(tensor)\""
+    case .wrongShape(let path, let tensor, let found, let expected):
+      "\(path): tensor \"\(tensor)\" has shape \(found), the configuration asks for \(expected)"
+    }
+  }
+
+  public var recoverySuggestion: String? {
+    switch self {
+    case .notAnObject, .malformed, .missingKey, .wrongKind, .outOfRange:
+      "compare the file with the one published with the model; it must be a Hugging Face config.json"
+    case .unsupportedValue: "use a checkpoint without this setting"
+    case .unsupportedModelType: "'mmprobe inspect --families' lists what each family needs"
+    case .missingTensor, .wrongShape:
+      "check that config.json and the weight files belong to the same model, and that all shards were downloaded"
+    }
+  }
+}

@@ -1,0 +1,203 @@
+public import TensorCore
+
+/// A LLaMA-type decoder: RMS norm, rotary grouped-query attention, SwiGLU, all with residual connections.
+///
+///     h ← h + o_proj(attention(rope(q_proj n), rope(k_proj n), v_proj n)),   n = rms_norm(h)
+///     h ← h + down_proj(silu(gate_proj n) · up_proj n),                      n = rms_norm(h)
+///
+/// Source: Touvron et al., "LLaMA", 2023, arXiv:2302.13971, section 2.2.
+public final class LLaMADecoder: Sendable {
+  /// One layer, with the checkpoint's names.
+  struct Layer: Sendable {
+    let inputNorm: Tensor  // input_layernorm
+    let query: any LinearLayer  // self_attn.q_proj
+    let key: any LinearLayer  // self_attn.k_proj
+    let value: any LinearLayer  // self_attn.v_proj
+    let output: any LinearLayer  // self_attn.o_proj
+    let feedForwardNorm: Tensor  // post_attention_layernorm
+    let gate: any LinearLayer  // mlp.gate_proj
+    let up: any LinearLayer  // mlp.up_proj
+    let down: any LinearLayer  // mlp.down_proj
+
+    func releasePages() {
+      for linear in [query, key, value, output, gate, up, down] { linear.releasePages() }
+    }
+  }
+
+  /// Sizes and settings.
+  public let configuration: LLaMAConfiguration
+  /// The embedding table, `[vocabulary, hidden]`: model.embed_tokens.
+  public let embedding: LinearWeight
+  private let layers: [Layer]
+  private let finalNorm: Tensor  // model.norm
+  private let head: any LinearLayer  // lm_head
+  private let rotary: RotaryEmbedding
+  /// Rows of the feed-forward layer that are computed together; its inner width is the largest buffer of a model.
+  private static let feedForwardRows = 512
+
+  /// Takes the weights out of a checkpoint; matrices stay mapped.
+  ///
+  /// - Throws: `ConfigurationError`, `StoredTensorError`.
+  public init(_ configuration: LLaMAConfiguration, weights: WeightSource) throws {
+    self.configuration = configuration
+    let (hidden, inner) = (configuration.hiddenSize, configuration.intermediateSize)
+    let queryWidth = configuration.headCount * configuration.headSize
+    let keyWidth = configuration.keyValueHeadCount * configuration.headSize
+    let model = weights.under("model")
+    embedding = try model.matrix("embed_tokens.weight", rows: configuration.vocabularySize, columns: hidden)
+    layers = try (0..<configuration.layerCount).map { index in
+      let source = model.under("layers.\(index)")
+      let (attention, feedForward) = (source.under("self_attn"), source.under("mlp"))
+      let (hasBias, hasInnerBias) = (configuration.attentionHasBias, configuration.feedForwardHasBias)
+      return Layer(
+        inputNorm: try source.tensor("input_layernorm.weight", shape: [hidden]),
+        query: try attention.linear("q_proj", from: hidden, to: queryWidth, hasBias: hasBias),
+        key: try attention.linear("k_proj", from: hidden, to: keyWidth, hasBias: hasBias),
+        value: try attention.linear("v_proj", from: hidden, to: keyWidth, hasBias: hasBias),
+        output: try attention.linear("o_proj", from: queryWidth, to: hidden, hasBias: hasBias),
+        feedForwardNorm: try source.tensor("post_attention_layernorm.weight", shape: [hidden]),
+        gate: try feedForward.linear("gate_proj", from: hidden, to: inner, hasBias: hasInnerBias),
+        up: try feedForward.linear("up_proj", from: hidden, to: inner, hasBias: hasInnerBias),
+        down: try feedForward.linear("down_proj", from: inner, to: hidden, hasBias: hasInnerBias))
+    }
+    finalNorm = try model.tensor("norm.weight", shape: [hidden])
+    head = configuration.tiesEmbeddings
+      ? Linear(weight: embedding)
+      : try weights.linear("lm_head", from: hidden, to: configuration.vocabularySize)
+    rotary = RotaryEmbedding(
+      headSize: configuration.headSize, base: configuration.rotaryBase, scaling: configuration.rotaryScaling)
+  }
+
+  /// Runs the decoder.
+  ///
+  /// - Parameters:
+  ///   - embeddings: `[rows, hidden]`.
+  ///   - context: The rows' sequences, positions and roles.
+  public func forward(_ embeddings: Tensor, context: TokenContext, options: ForwardOptions) -> ForwardResult {
+    let pass = ForwardPass(context: context, options: options)
+    let tables = rotary.tables(positions: context.positions)
+    var hidden = pass.site(.embeddings, embeddings)
+    for (index, layer) in layers.enumerated() {
+      hidden = pass.site(.input, layer: index, hidden)
+      hidden = attend(layer, index, hidden, tables, pass)
+      hidden = pass.site(.output, layer: index, feedForward(layer, index, hidden, pass))
+      layer.releasePages()
+    }
+    options.cache?.didAppend(context)
+    return logits(hidden, pass)
+  }
+
+  private func attend(
+    _ layer: Layer, _ index: Int, _ hidden: Tensor, _ tables: (cosine: Tensor, sine: Tensor), _ pass: ForwardPass
+  ) -> Tensor {
+    let context = pass.context
+    let normed = pass.site(
+      .attentionNorm, layer: index, hidden.rmsNorm(weight: layer.inputNorm, epsilon: configuration.normEpsilon))
+    let query = pass.site(
+      .query, layer: index, layer.query(normed, context).rotated(cosine: tables.cosine, sine: tables.sine))
+    let newKey = pass.site(
+      .key, layer: index, layer.key(normed, context).rotated(cosine: tables.cosine, sine: tables.sine))
+    let newValue = pass.site(.value, layer: index, layer.value(normed, context))
+    let (keys, values, keyRows) =
+      pass.options.cache?.append(keys: newKey, values: newValue, layer: index, context: context)
+      ?? (newKey, newValue, KeyRows(starts: (0..<context.segments.count).map { context.segments[$0].lowerBound },
+        count: newKey.rows))
+    let attended = attention(query, keys, values, keyRows, index, pass)
+    let output = pass.site(
+      .attentionOutput, layer: index, layer.output(pass.site(.attention, layer: index, attended), context))
+    return pass.site(.afterAttention, layer: index, hidden + output)
+  }
+
+  /// Attention with the requests of all observers. Each request is a call of its own beyond the first, since the
+  /// groups differ; one observer is the rule.
+  private func attention(
+    _ query: Tensor, _ keys: Tensor, _ values: Tensor, _ keyRows: KeyRows, _ index: Int, _ pass: ForwardPass
+  ) -> Tensor {
+    let attention = Attention(
+      heads: configuration.headCount, keyValueHeads: configuration.keyValueHeadCount,
+      headSize: configuration.headSize, queryBlock: pass.options.queryBlock)
+    let context = pass.context
+    let knockouts = pass.options.interventions.compactMap {
+      $0.knockout(layer: index, context: context, keyRows: keyRows)
+    }
+    let edits = pass.options.interventions.compactMap { $0.attentionEdit(layer: index, context: context) }
+    let edit: AttentionEdit? = edits.isEmpty ? nil : Self.chained(edits)
+    func attend(_ request: AttentionRequest) -> (output: Tensor, statistics: AttentionStatistics?) {
+      attention(
+        queries: query, keys: keys, values: values, sequences: context.sequences(keyStarts: keyRows.starts),
+        mask: context.mask, request: request, knockouts: knockouts, edit: edit)
+    }
+    var output: Tensor?
+    for observer in pass.options.observers {
+      guard let request = observer.attentionRequest(layer: index, context: context, keyRows: keyRows) else { continue }
+      let result = attend(request)
+      output = output ?? result.output
+      if let statistics = result.statistics { observer.observe(statistics, layer: index, context: context) }
+    }
+    return output ?? attend(AttentionRequest()).output
+  }
+
+  private static func chained(_ edits: [AttentionEdit]) -> AttentionEdit {
+    { head, row, probabilities in
+      for edit in edits { edit(head, row, &probabilities) }
+    }
+  }
+
+  private func feedForward(_ layer: Layer, _ index: Int, _ hidden: Tensor, _ pass: ForwardPass) -> Tensor {
+    let isWatched = [TensorName.Site.feedForwardNorm, .gate, .up, .feedForwardOutput].contains {
+      pass.isWatched($0, layer: index)
+    }
+    if isWatched {
+      return feedForwardRows(layer, index, hidden, pass)
+    }
+    // Without a watcher the rows go through in pieces, so that the inner width costs no memory of its own.
+    let pieces = pass.context.pieces(rows: Self.feedForwardRows)
+    if pieces.count == 1 { return feedForwardRows(layer, index, hidden, pass) }
+    return Tensor.concatenated(
+      pieces.map { piece in
+        feedForwardRows(
+          layer, index, hidden.slice(piece.rows), ForwardPass(context: piece.context, options: pass.options))
+      })
+  }
+
+  private func feedForwardRows(_ layer: Layer, _ index: Int, _ hidden: Tensor, _ pass: ForwardPass) -> Tensor {
+    let context = pass.context
+    let normed = pass.site(
+      .feedForwardNorm, layer: index,
+      hidden.rmsNorm(weight: layer.feedForwardNorm, epsilon: configuration.normEpsilon))
+    let gate = pass.site(.gate, layer: index, layer.gate(normed, context))
+    let up = pass.site(.up, layer: index, layer.up(normed, context))
+    return hidden
+      + pass.site(.feedForwardOutput, layer: index, layer.down(gate.siluMultiplied(by: up), context))
+  }
+
+  private func logits(_ hidden: Tensor, _ pass: ForwardPass) -> ForwardResult {
+    let context = pass.context
+    let normed: (Tensor) -> Tensor = {
+      $0.rmsNorm(weight: self.finalNorm, epsilon: self.configuration.normEpsilon)
+    }
+    let rows: [Int]
+    switch pass.options.logits {
+    case .none: rows = []
+    case .all: rows = Array(0..<hidden.rows)
+    case .last:
+      rows = (0..<context.segments.count).compactMap {
+        context.segments[$0].isEmpty ? nil : context.segments[$0].upperBound - 1
+      }
+    case .rows(let list): rows = list
+    }
+    let isWatched = pass.options.observers.contains { $0.wants(TensorName(.finalNorm)) }
+      || pass.options.interventions.contains { $0.edits(TensorName(.finalNorm)) }
+    guard !rows.isEmpty || isWatched else { return ForwardResult(logitRows: [], logits: nil) }
+    let final: Tensor
+    if isWatched {
+      final = pass.site(.finalNorm, normed(hidden)).gatherRows(rows)
+    } else {
+      final = normed(rows.count == hidden.rows ? hidden : hidden.gatherRows(rows))
+    }
+    guard !rows.isEmpty else { return ForwardResult(logitRows: [], logits: nil) }
+    let logits = pass.site(.logits, head(final, context.selecting(rows: rows)))
+    head.releasePages()
+    return ForwardResult(logitRows: rows, logits: logits)
+  }
+}

@@ -1,0 +1,37 @@
+public import TensorCore
+
+/// A linear layer of any kind: plain, or with an adapter that may look at each row's modality.
+public protocol LinearLayer: Sendable {
+  /// Rows of the weight.
+  var outputSize: Int { get }
+  /// Columns of the weight.
+  var inputSize: Int { get }
+  /// `[rows, inputSize]` to `[rows, outputSize]`.
+  ///
+  /// - Parameter context: The context of exactly these rows.
+  func callAsFunction(_ x: Tensor, _ context: TokenContext) -> Tensor
+  /// Gives mapped pages back to the system.
+  func releasePages()
+}
+
+/// y = x Wᵀ + b.
+public struct Linear: LinearLayer {
+  /// W, `[outputSize, inputSize]`.
+  public let weight: LinearWeight
+  /// b, `[outputSize]`.
+  public let bias: Tensor?
+
+  public init(weight: LinearWeight, bias: Tensor? = nil) {
+    require(bias.map { $0.count == weight.outputSize } ?? true, "a bias of another size than the weight")
+    (self.weight, self.bias) = (weight, bias)
+  }
+
+  public var outputSize: Int { weight.outputSize }
+  public var inputSize: Int { weight.inputSize }
+
+  public func callAsFunction(_ x: Tensor, _ context: TokenContext) -> Tensor {
+    weight.forward(x, segments: context.segments, bias: bias)
+  }
+
+  public func releasePages() { weight.releasePages() }
+}

@@ -1,0 +1,224 @@
+public import TensorCore
+
+/// `avt_llama`: a LLaMA decoder over text, image patches and log-mel frames.
+///
+///     text row     embed_tokens[id] + modality_embed[0]
+///     image row p  image_embed (patch p) + image_position[p] + modality_embed[1]
+///     audio row t  audio_embed (frames of t) + audio_position[t] + modality_embed[2]
+///
+/// Media are bytes, normalised as (byte / 255 − mean) / std. Patches lie row by row, each flattened as channel, row,
+/// column; an audio token holds `frames_per_token` frames, one whole frame after another. Every placeholder id is replaced
+/// in place; the mask is causal over the whole sequence.
+public struct AVTLlamaModel: LanguageModel {
+  public static let modelType = "avt_llama"
+  public static let summary = "audio-visual-text LLaMA: image patches and log-mel frames as rows of the decoder"
+
+  /// How one modality of media becomes rows.
+  struct MediumEmbedding: Sendable {
+    let placeholderID: Int
+    let mean: Float
+    let standardDeviation: Float
+    let projection: Linear  // image_embed, audio_embed
+    let positions: Tensor  // image_position, audio_position: [rows, hidden]
+    let modality: Tensor  // the row of modality_embed: [hidden]
+  }
+
+  /// The image part of the configuration.
+  struct ImageSettings: Sendable {
+    let channels: Int
+    let height: Int
+    let width: Int
+    let patchSize: Int
+    var grid: SpanMap.Grid { SpanMap.Grid(rows: height / patchSize, columns: width / patchSize) }
+  }
+
+  /// The audio part of the configuration.
+  struct AudioSettings: Sendable {
+    let melBins: Int
+    let frames: Int
+    let framesPerToken: Int
+    var grid: SpanMap.Grid { SpanMap.Grid(rows: 1, columns: frames / framesPerToken) }
+  }
+
+  public let decoder: LLaMADecoder
+  let imageSettings: ImageSettings
+  let audioSettings: AudioSettings
+  private let image: MediumEmbedding
+  private let audio: MediumEmbedding
+  private let textModality: Tensor
+  public let modalities: [Modality] = [.image, .audio]
+
+  /// - Throws: `ConfigurationError`, `StoredTensorError`.
+  public init(_ reader: ConfigurationReader, weights: WeightSource) throws {
+    let text = try LLaMAConfiguration(try reader.requiredSection("text_config"))
+    let imageReader = try reader.requiredSection("image_config")
+    let audioReader = try reader.requiredSection("audio_config")
+    imageSettings = try Self.imageSettings(imageReader)
+    audioSettings = try Self.audioSettings(audioReader)
+    decoder = try LLaMADecoder(text, weights: weights)
+    let hidden = text.hiddenSize
+    let modality = try weights.tensor("modality_embed.weight", shape: [3, hidden])
+    textModality = modality.slice(0..<1).reshaped(to: [hidden])
+    func embedding(
+      _ name: String, _ reader: ConfigurationReader, inputSize: Int, rows: Int, modalityRow: Int, id: Int
+    ) throws -> MediumEmbedding {
+      MediumEmbedding(
+        placeholderID: id, mean: Float(try reader.number("mean", above: -1e6)),
+        standardDeviation: Float(try reader.number("std", above: 0)),
+        projection: try weights.linear("\(name)_embed", from: inputSize, to: hidden, hasBias: true),
+        positions: try weights.tensor("\(name)_position.weight", shape: [rows, hidden]),
+        modality: modality.slice(modalityRow..<modalityRow + 1).reshaped(to: [hidden]))
+    }
+    let ids = 0...(text.vocabularySize - 1)
+    image = try embedding(
+      "image", imageReader, inputSize: imageSettings.channels * imageSettings.patchSize * imageSettings.patchSize,
+      rows: imageSettings.grid.rows * imageSettings.grid.columns, modalityRow: 1,
+      id: try reader.integer("image_token_id", in: ids))
+    audio = try embedding(
+      "audio", audioReader, inputSize: audioSettings.framesPerToken * audioSettings.melBins,
+      rows: audioSettings.grid.columns, modalityRow: 2, id: try reader.integer("audio_token_id", in: ids))
+    guard image.placeholderID != audio.placeholderID else {
+      throw ConfigurationError.outOfRange(
+        path: reader.path, key: "audio_token_id", found: "\(audio.placeholderID)",
+        expected: "another id than image_token_id")
+    }
+  }
+
+  private static func imageSettings(_ reader: ConfigurationReader) throws(ConfigurationError) -> ImageSettings {
+    let settings = ImageSettings(
+      channels: try reader.integer("channels", in: 1...64), height: try reader.integer("height", in: 1...4096),
+      width: try reader.integer("width", in: 1...4096), patchSize: try reader.integer("patch_size", in: 1...4096))
+    guard settings.height % settings.patchSize == 0, settings.width % settings.patchSize == 0 else {
+      throw .outOfRange(
+        path: reader.path, key: "image_config.patch_size", found: "\(settings.patchSize)",
+        expected: "a divisor of height \(settings.height) and width \(settings.width)")
+    }
+    return settings
+  }
+
+  private static func audioSettings(_ reader: ConfigurationReader) throws(ConfigurationError) -> AudioSettings {
+    let settings = AudioSettings(
+      melBins: try reader.integer("mel_bins", in: 1...4096), frames: try reader.integer("frames", in: 1...(1 << 20)),
+      framesPerToken: try reader.integer("frames_per_token", in: 1...4096))
+    guard settings.frames % settings.framesPerToken == 0 else {
+      throw .outOfRange(
+        path: reader.path, key: "audio_config.frames_per_token", found: "\(settings.framesPerToken)",
+        expected: "a divisor of frames \(settings.frames)")
+    }
+    return settings
+  }
+
+  public func mediumShape(of modality: Modality) -> [Int]? {
+    switch modality {
+    case .image: [imageSettings.channels, imageSettings.height, imageSettings.width]
+    case .audio: [audioSettings.melBins, audioSettings.frames]
+    default: nil
+    }
+  }
+
+  public func placeholderID(of modality: Modality) -> Int? {
+    switch modality {
+    case .image: image.placeholderID
+    case .audio: audio.placeholderID
+    default: nil
+    }
+  }
+
+  public func grid(of medium: Medium) -> SpanMap.Grid {
+    medium.modality == .image ? imageSettings.grid : audioSettings.grid
+  }
+
+  public func textEmbeddings(_ ids: [Int]) -> Tensor { decoder.embedding.rows(ids) + textModality }
+
+  public func mediumEmbeddings(_ medium: Medium) -> Tensor {
+    let embedding = medium.modality == .image ? image : audio
+    let order = medium.modality == .image ? imageOrder : audioOrder
+    let elements = order.map { (Float(medium.bytes[$0]) / 255 - embedding.mean) / embedding.standardDeviation }
+    let inputs = Tensor(
+      elements, shape: [embedding.positions.shape[0], embedding.projection.inputSize])
+    return embedding.projection.weight.forward(inputs, bias: embedding.projection.bias) + embedding.positions
+      + embedding.modality
+  }
+
+  /// Element numbers of an image in the order of its patches: channel, row, column within each.
+  private var imageOrder: [Int] {
+    let (settings, patch) = (imageSettings, imageSettings.patchSize)
+    var order: [Int] = []
+    for top in stride(from: 0, to: settings.height, by: patch) {
+      for left in stride(from: 0, to: settings.width, by: patch) {
+        for channel in 0..<settings.channels {
+          for row in top..<top + patch {
+            for column in left..<left + patch {
+              order.append((channel * settings.height + row) * settings.width + column)
+            }
+          }
+        }
+      }
+    }
+    return order
+  }
+
+  /// Element numbers of a log-mel `[mel, frame]` frame by frame.
+  private var audioOrder: [Int] {
+    (0..<audioSettings.frames).flatMap { frame in
+      (0..<audioSettings.melBins).map { $0 * audioSettings.frames + frame }
+    }
+  }
+
+  /// `<s> <|user|> … <|assistant|> … </s>`, the media where their placeholders stand.
+  public func format(_ sample: Sample) throws -> [FormattedPart] {
+    var parts: [FormattedPart] = [.begin]
+    for turn in sample.turns {
+      switch turn.speaker {
+      case .system:
+        throw PromptError.unsupportedSpeaker(sample: sample.id, speaker: "system")
+      case .user:
+        parts.append(.text("<|user|>", role: .instruction))
+        parts += FormattedPart.splitting(turn.text, at: modalities, role: .question)
+      case .assistant:
+        parts.append(.text("<|assistant|>", role: .instruction))
+        parts.append(.text(turn.text, role: .response))
+        parts.append(.end)
+      }
+    }
+    guard sample.turns.last?.speaker == .user else { throw PromptError.noUserTurn(sample: sample.id) }
+    parts.append(.text("<|assistant|>", role: .instruction))
+    return parts
+  }
+}
+
+extension FormattedPart {
+  /// Cuts a text at its placeholders, `<image>` and so on; a newline after one belongs to it, as LLaVA data has it.
+  static func splitting(_ text: String, at modalities: [Modality], role: Role) -> [FormattedPart] {
+    var parts: [FormattedPart] = []
+    var rest = Substring(text)
+    while true {
+      let next = modalities.compactMap { modality -> (Range<Substring.Index>, Modality)? in
+        rest.range(ofLiteral: "<\(modality.rawValue)>").map { ($0, modality) }
+      }.min { $0.0.lowerBound < $1.0.lowerBound }
+      guard let (range, modality) = next else { break }
+      if range.lowerBound > rest.startIndex {
+        parts.append(.text(String(rest[..<range.lowerBound]), role: role))
+      }
+      parts.append(.placeholder(modality))
+      rest = rest[range.upperBound...]
+      if rest.first == "\n" { rest = rest.dropFirst() }
+    }
+    if !rest.isEmpty { parts.append(.text(String(rest), role: role)) }
+    return parts
+  }
+}
+
+extension Substring {
+  /// Where `literal` first stands, compared by bytes.
+  fileprivate func range(ofLiteral literal: String) -> Range<Index>? {
+    let pattern = Array(literal.utf8)
+    var start = utf8.startIndex
+    while start < utf8.endIndex {
+      let tail = utf8[start...]
+      if tail.starts(with: pattern) { return start..<utf8.index(start, offsetBy: pattern.count) }
+      start = utf8.index(after: start)
+    }
+    return nil
+  }
+}

@@ -1,0 +1,42 @@
+public import TensorCore
+
+/// Reads a forward pass: says beforehand what it wants, gets it layer by layer, and can change nothing.
+public protocol ForwardObserver: AnyObject {
+  /// What to reduce from the attention probabilities of a layer; nil for nothing.
+  ///
+  /// - Parameter keyRows: For each sequence, where its keys start among the key rows of the call, and how many key rows
+  ///   the call has: groups are given for key rows.
+  func attentionRequest(layer: Int, context: TokenContext, keyRows: KeyRows) -> AttentionRequest?
+  /// Gets what was requested.
+  func observe(_ statistics: AttentionStatistics, layer: Int, context: TokenContext)
+  /// Whether the tensor of this name is wanted.
+  func wants(_ name: TensorName) -> Bool
+  /// Gets a wanted tensor.
+  func observe(_ tensor: Tensor, _ name: TensorName, context: TokenContext)
+}
+
+extension ForwardObserver {
+  public func attentionRequest(layer: Int, context: TokenContext, keyRows: KeyRows) -> AttentionRequest? { nil }
+  public func observe(_ statistics: AttentionStatistics, layer: Int, context: TokenContext) {}
+  public func wants(_ name: TensorName) -> Bool { false }
+  public func observe(_ tensor: Tensor, _ name: TensorName, context: TokenContext) {}
+}
+
+/// Where the keys of each sequence lie among the key rows of an attention call.
+public struct KeyRows: Sendable {
+  /// The first key row of each sequence.
+  public let starts: [Int]
+  /// The number of key rows of the call; some belong to no sequence when a cache has room to grow.
+  public let count: Int
+
+  public init(starts: [Int], count: Int) { (self.starts, self.count) = (starts, count) }
+
+  /// A group for each key row, from the role of each key; rows of no sequence get −1.
+  public func groups(of context: TokenContext, _ group: (Role) -> Int) -> [Int] {
+    var groups = [Int](repeating: -1, count: count)
+    for (sequence, roles) in context.keyRoles.enumerated() {
+      for (key, role) in roles.enumerated() { groups[starts[sequence] + key] = group(role) }
+    }
+    return groups
+  }
+}

@@ -1,0 +1,75 @@
+/// The name of an intermediate tensor of a decoder: a site, in a layer or outside of them.
+///
+/// The same names serve observers, interventions and files. Written `layers.3.query` or `logits`.
+public struct TensorName: Hashable, Sendable, CustomStringConvertible {
+  /// A place in the computation. Shapes are `[rows, …]` of the ragged batch.
+  public enum Site: String, CaseIterable, Sendable {
+    /// `[rows, hidden]`: what enters layer 0.
+    case embeddings
+    /// `[rows, hidden]`: the residual stream that enters the layer.
+    case input
+    /// `[rows, hidden]`: the normalised input of attention.
+    case attentionNorm
+    /// `[rows, heads * headSize]`: queries, after QK norm and rotation.
+    case query
+    /// `[rows, keyValueHeads * headSize]`: keys, after QK norm and rotation.
+    case key
+    /// `[rows, keyValueHeads * headSize]`: values.
+    case value
+    /// `[rows, heads * headSize]`: Σ probability · value, before the output projection.
+    case attention
+    /// `[rows, hidden]`: after the output projection.
+    case attentionOutput
+    /// `[rows, hidden]`: the residual stream after attention.
+    case afterAttention
+    /// `[rows, hidden]`: the normalised input of the feed-forward layer.
+    case feedForwardNorm
+    /// `[rows, intermediate]`: the gate before its activation.
+    case gate
+    /// `[rows, intermediate]`: the other factor.
+    case up
+    /// `[rows, hidden]`: after the down projection.
+    case feedForwardOutput
+    /// `[rows, hidden]`: the residual stream that leaves the layer.
+    case output
+    /// `[rows, hidden]`: after the final norm.
+    case finalNorm
+    /// `[reported rows, vocabulary]`.
+    case logits
+  }
+
+  /// The layer from 0, or nil outside of layers.
+  public let layer: Int?
+  /// The place.
+  public let site: Site
+
+  public init(_ site: Site, layer: Int? = nil) {
+    (self.layer, self.site) = (layer, site)
+  }
+
+  public var description: String { layer.map { "layers.\($0).\(site.rawValue)" } ?? site.rawValue }
+
+  /// Reads a written name; nil when it is none.
+  public init?(_ text: String) {
+    let parts = text.split(separator: ".", omittingEmptySubsequences: false)
+    if parts.count == 1, let site = Site(rawValue: text), !site.isInLayer {
+      self.init(site)
+    } else if parts.count == 3, parts[0] == "layers", let layer = Int(parts[1]), layer >= 0,
+      let site = Site(rawValue: String(parts[2])), site.isInLayer
+    {
+      self.init(site, layer: layer)
+    } else {
+      return nil
+    }
+  }
+}
+
+extension TensorName.Site {
+  /// Whether every layer has this site.
+  public var isInLayer: Bool {
+    switch self {
+    case .embeddings, .finalNorm, .logits: false
+    default: true
+    }
+  }
+}

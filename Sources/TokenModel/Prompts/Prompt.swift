@@ -1,0 +1,27 @@
+/// A conversation as a model sees it: ids, media in place of their placeholders, and what every position is.
+public struct Prompt: Sendable, Equatable {
+  /// Ids before expansion; one placeholder for each medium.
+  public let ids: [Int]
+  /// The text of each id before expansion.
+  public let pieces: [String]
+  /// The media in the order of their placeholders.
+  public let media: [Medium]
+  /// What every position of the expanded sequence is.
+  public let spans: SpanMap
+  /// How many of the expanded positions are the prompt; the rest is the given answer.
+  public let promptCount: Int
+
+  /// - Parameters:
+  ///   - spans: Built from exactly these ids and media.
+  ///   - promptCount: At most `spans.count`.
+  public init(ids: [Int], pieces: [String], media: [Medium], spans: SpanMap, promptCount: Int) {
+    (self.ids, self.pieces, self.media, self.spans, self.promptCount) = (ids, pieces, media, spans, promptCount)
+  }
+
+  /// The number of expanded positions.
+  public var count: Int { spans.count }
+  /// The expanded positions of the given answer.
+  public var answerPositions: Range<Int> { promptCount..<count }
+  /// The text of an expanded position: its piece, or the placeholder of its medium.
+  public func piece(at position: Int) -> String { pieces[spans.sources[position]] }
+}

@@ -1,0 +1,77 @@
+public import RunKit
+
+/// Why a sample cannot become a prompt of a model.
+public enum PromptError: DescribedError {
+  case placeholderMismatch(sample: String, modality: String, placeholders: Int, media: Int)
+  case unsupportedModality(sample: String, modality: String, supported: [String])
+  case wrongMediumShape(sample: String, modality: String, found: [Int], expected: [Int])
+  case noUserTurn(sample: String)
+  case unsupportedSpeaker(sample: String, speaker: String)
+  case idOutOfRange(sample: String, id: Int, vocabulary: Int)
+  case noTokenizer(path: String)
+  case tooLong(sample: String, count: Int, limit: Int)
+
+  /// The cases, by their word in machine-readable output.
+  public enum Code: String, CaseIterable, Sendable {
+    case placeholderMismatch = "prompt_placeholder_mismatch"
+    case unsupportedModality = "prompt_unsupported_modality"
+    case wrongMediumShape = "prompt_wrong_medium_shape"
+    case noUserTurn = "prompt_no_user_turn"
+    case unsupportedSpeaker = "prompt_unsupported_speaker"
+    case idOutOfRange = "prompt_id_out_of_range"
+    case noTokenizer = "prompt_no_tokenizer"
+    case tooLong = "prompt_too_long"
+  }
+
+  public var code: Code {
+    switch self {
+    case .placeholderMismatch: .placeholderMismatch
+    case .unsupportedModality: .unsupportedModality
+    case .wrongMediumShape: .wrongMediumShape
+    case .noUserTurn: .noUserTurn
+    case .unsupportedSpeaker: .unsupportedSpeaker
+    case .idOutOfRange: .idOutOfRange
+    case .noTokenizer: .noTokenizer
+    case .tooLong: .tooLong
+    }
+  }
+
+  public var exitStatus: ExitStatus {
+    switch self {
+    case .unsupportedModality, .unsupportedSpeaker: .unsupported
+    case .noTokenizer: .missingInput
+    default: .data
+    }
+  }
+
+  public var errorDescription: String? {
+    switch self {
+    case .placeholderMismatch(let sample, let modality, let placeholders, let media):
+      "\(sample): the text has \(placeholders) <\(modality)> placeholders, the record has \(media) \(modality) media"
+    case .unsupportedModality(let sample, let modality, let supported):
+      "\(sample): this model takes no \(modality) (it takes \(supported.isEmpty ? "text only" : supported.joined(separator: ", ")))"
+    case .wrongMediumShape(let sample, let modality, let found, let expected):
+      "\(sample): the \(modality) has shape \(found), the model takes \(expected)"
+    case .noUserTurn(let sample): "\(sample): the conversation does not end with a turn of the user"
+    case .unsupportedSpeaker(let sample, let speaker): "\(sample): this model has no format for a \(speaker) turn"
+    case .idOutOfRange(let sample, let id, let vocabulary):
+      "\(sample): token id \(id) is outside the vocabulary of \(vocabulary)"
+    case .noTokenizer(let path): "\(path): no tokenizer.model in the folder"
+    case .tooLong(let sample, let count, let limit):
+      "\(sample): the prompt has \(count) positions, more than the limit of \(limit)"
+    }
+  }
+
+  public var recoverySuggestion: String? {
+    switch self {
+    case .placeholderMismatch: "remove or add placeholders, or name the missing media in the record"
+    case .unsupportedModality: "leave the medium out, or choose a model that takes it"
+    case .wrongMediumShape: "convert the medium to the size the model was made for; 'mmprobe inspect' prints it"
+    case .noUserTurn: "end the conversation with a question; the answer after it is optional"
+    case .unsupportedSpeaker: "put the text into a turn of the user"
+    case .idOutOfRange: "check that the tokenizer belongs to the model"
+    case .noTokenizer: "copy the tokenizer files next to config.json, or give ids with 'mmprobe trace --inputs'"
+    case .tooLong: "shorten the text, or use fewer media"
+    }
+  }
+}
