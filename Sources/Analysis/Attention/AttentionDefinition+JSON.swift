@@ -1,4 +1,5 @@
 public import RunKit
+import TokenModel
 
 extension AttentionDefinition {
   /// The definition as it stands in config.json and result.json.
@@ -15,7 +16,7 @@ extension AttentionDefinition {
       JSONObject([
         ("queries", .string(queries.rawValue)),
         ("groups", .array(groups.map { .string($0.name) })),
-        ("roles", .object(JSONObject(groups.map { ($0.name, .array($0.roles.map { .string($0) })) }))),
+        ("roles", .object(JSONObject(groups.map { ($0.name, .array($0.roles.map { .string($0.rawValue) })) }))),
         ("layers", .array(layers.map { .integer($0) })),
         ("heads", .array(heads.map { .integer($0) })),
         ("layer_groups", ["early": numbers(early), "middle": numbers(middle), "late": numbers(late)]),
@@ -39,7 +40,18 @@ extension AttentionDefinition {
     let names = try reader.strings("groups")
     var rolesReader = try reader.object("roles")
     var groups: [Group] = []
-    for name in names { groups.append(Group(name: name, roles: try rolesReader.strings(name))) }
+    for name in names {
+      var roles: [Role] = []
+      for word in try rolesReader.strings(name) {
+        guard let role = Role(rawValue: word) else {
+          throw .wrongValue(
+            place: place, key: rolesReader.name(name), found: "\"\(word)\"",
+            expected: "roles: " + Role.allCases.map(\.rawValue).joined(separator: ", "))
+        }
+        roles.append(role)
+      }
+      groups.append(Group(name: name, roles: roles))
+    }
     try rolesReader.finish()
     let layers = try reader.ints("layers")
     let heads = try reader.ints("heads")

@@ -1,3 +1,5 @@
+public import TokenModel
+
 /// What the numbers of an attention run mean: which query rows, which groups, averaged how.
 ///
 /// It is printed with every table and stands in every result, since published attention shares differ by
@@ -52,10 +54,10 @@ public struct AttentionDefinition: Equatable, Sendable {
     /// The name in tables and files.
     public var name: String
     /// The roles whose keys belong to it.
-    public var roles: [String]
+    public var roles: [Role]
 
     /// A group of roles.
-    public init(name: String, roles: [String]) {
+    public init(name: String, roles: [Role]) {
       self.name = name
       self.roles = roles
     }
@@ -128,27 +130,20 @@ public struct AttentionDefinition: Equatable, Sendable {
   }
 
   /// One group for each role, in reading order.
-  public static let defaultGroups = [
-    "bos", "system", "image", "audio", "video", "separator", "instruction", "question", "response",
-  ].map { Group(name: $0, roles: [$0]) }
-
-  /// The roles that count as text in an index.
-  public static let textRoles: Set<String> = ["instruction", "question", "response"]
-  /// The roles that are media, in the order of every table.
-  public static let mediaRoles = ["image", "audio", "video"]
+  public static let defaultGroups = Role.allCases.map { Group(name: $0.rawValue, roles: [$0]) }
 
   /// The positions of the groups that hold nothing but text, if any.
   public var textGroups: [Int] {
-    groups.indices.filter { !groups[$0].roles.isEmpty && Self.textRoles.isSuperset(of: groups[$0].roles) }
+    groups.indices.filter { !groups[$0].roles.isEmpty && groups[$0].roles.allSatisfy(\.isText) }
   }
 
   /// The positions of the groups that hold nothing but this medium.
-  public func mediumGroups(_ medium: String) -> [Int] {
+  public func groups(of medium: Role) -> [Int] {
     groups.indices.filter { groups[$0].roles == [medium] }
   }
 
   /// The position of the group that holds nothing but bos, if there is one.
-  public var bosGroup: Int? { groups.firstIndex { $0.roles == ["bos"] } }
+  public var bosGroup: Int? { groups.firstIndex { $0.roles == [.bos] } }
 
   /// The length of a record's `share`: layers x heads x groups.
   public var shareCount: Int { layers.count * heads.count * groups.count }
