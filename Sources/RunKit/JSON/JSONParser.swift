@@ -9,6 +9,7 @@ public enum JSONError: DescribedError {
   case numberOutOfRange(offset: Int, text: String)
   case trailingBytes(offset: Int)
 
+  /// The cases, by their word in machine-readable output.
   public enum Code: String, CaseIterable, Sendable {
     case syntax = "json_syntax"
     case duplicateKey = "json_duplicate_key"
@@ -18,6 +19,7 @@ public enum JSONError: DescribedError {
     case trailingBytes = "json_trailing_bytes"
   }
 
+  /// Which case this is.
   public var code: Code {
     switch self {
     case .syntax: .syntax
@@ -29,17 +31,21 @@ public enum JSONError: DescribedError {
     }
   }
 
+  /// What, where, found and expected.
   public var errorDescription: String? {
     switch self {
     case .syntax(let offset, let expected): "not JSON at byte \(offset): expected \(expected)"
-    case .duplicateKey(let offset, let key): "the key \"\(key)\" stands twice in one object, again at byte \(offset)"
+    case .duplicateKey(let offset, let key):
+      "the key \"\(key)\" stands twice in one object, again at byte \(offset)"
     case .tooDeep(let offset, let limit): "nested deeper than \(limit) levels at byte \(offset)"
     case .notUTF8(let offset): "not UTF-8 at byte \(offset)"
-    case .numberOutOfRange(let offset, let text): "the number \(text) at byte \(offset) does not fit a 64-bit value"
+    case .numberOutOfRange(let offset, let text):
+      "the number \(text) at byte \(offset) does not fit a 64-bit value"
     case .trailingBytes(let offset): "the document ends, but bytes follow from byte \(offset)"
     }
   }
 
+  /// What to do.
   public var recoverySuggestion: String? {
     "check that the file was written completely and is valid JSON"
   }
@@ -120,7 +126,9 @@ private struct JSONParser {
     while true {
       skipSpace()
       let keyOffset = position
-      guard current == UInt8(ascii: "\"") else { throw .syntax(offset: position, expected: "a key in quotes") }
+      guard current == UInt8(ascii: "\"") else {
+        throw .syntax(offset: position, expected: "a key in quotes")
+      }
       let key = try string()
       guard object[key] == nil else { throw .duplicateKey(offset: keyOffset, key: key) }
       skipSpace()
@@ -195,7 +203,8 @@ private struct JSONParser {
       let offset = position
       var code = UInt32(try hexadecimalUnit())
       if 0xD800..<0xDC00 ~= code {
-        guard current == UInt8(ascii: "\\"), position + 1 < bytes.count, bytes[position + 1] == UInt8(ascii: "u")
+        guard current == UInt8(ascii: "\\"), position + 1 < bytes.count,
+          bytes[position + 1] == UInt8(ascii: "u")
         else { throw .syntax(offset: offset, expected: "the second half of a surrogate pair") }
         position += 2
         let low = UInt32(try hexadecimalUnit())

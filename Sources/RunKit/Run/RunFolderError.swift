@@ -1,0 +1,87 @@
+/// Why a run folder could not be used.
+public enum RunFolderError: DescribedError {
+  case notAFolder(path: String)
+  case notEmpty(path: String, isRun: Bool)
+  case notARun(path: String, reason: String)
+  case locked(path: String, holder: String)
+  case configurationDiffers(path: String, differences: [Difference])
+  case configurationMissing(path: String)
+
+  /// An option whose value is not the stored one.
+  public struct Difference: Equatable, Sendable {
+    /// The option; members of objects are joined by dots.
+    public let key: String
+    /// The stored value as JSON, or nil if there is none.
+    public let stored: String?
+    /// The value asked for as JSON, or nil if there is none.
+    public let asked: String?
+  }
+
+  /// The cases, by their word in machine-readable output.
+  public enum Code: String, CaseIterable, Sendable {
+    case notAFolder = "run_not_a_folder"
+    case notEmpty = "run_not_empty"
+    case notARun = "run_not_a_run"
+    case locked = "run_locked"
+    case configurationDiffers = "run_configuration_differs"
+    case configurationMissing = "run_configuration_missing"
+  }
+
+  /// Which case this is.
+  public var code: Code {
+    switch self {
+    case .notAFolder: .notAFolder
+    case .notEmpty: .notEmpty
+    case .notARun: .notARun
+    case .locked: .locked
+    case .configurationDiffers: .configurationDiffers
+    case .configurationMissing: .configurationMissing
+    }
+  }
+
+  /// 73 where the folder cannot become the output, 65 where what it holds does not fit.
+  public var exitStatus: ExitStatus {
+    switch self {
+    case .notAFolder, .notEmpty, .notARun, .locked: .cannotCreate
+    case .configurationDiffers, .configurationMissing: .data
+    }
+  }
+
+  /// The folder concerned.
+  public var path: String? {
+    switch self {
+    case .notAFolder(let path), .notEmpty(let path, _), .notARun(let path, _), .locked(let path, _),
+      .configurationDiffers(let path, _), .configurationMissing(let path):
+      path
+    }
+  }
+
+  /// What, where, found and expected.
+  public var errorDescription: String? {
+    switch self {
+    case .notAFolder(let path): return "\(path): found a file, expected a folder or nothing"
+    case .notEmpty(let path, let isRun):
+      return "\(path): found \(isRun ? "an earlier run" : "other files"), expected an empty folder or nothing"
+    case .notARun(let path, let reason): return "\(path): found files that are not a run: \(reason)"
+    case .locked(let path, let holder): return "\(path): in use by \(holder)"
+    case .configurationDiffers(let path, let differences):
+      let list = differences.map { difference in
+        let (stored, asked) = (difference.stored ?? "nothing", difference.asked ?? "nothing")
+        return "\(difference.key) \(stored), this command asks \(asked)"
+      }
+      return "\(path): was made with " + list.joined(separator: "; ") + "; a run cannot mix"
+    case .configurationMissing(let path): return "\(path): found results, but no config.json to compare with"
+    }
+  }
+
+  /// What to do.
+  public var recoverySuggestion: String? {
+    switch self {
+    case .notAFolder, .notEmpty(_, isRun: false), .notARun: "choose another -o"
+    case .notEmpty(_, isRun: true): "go on with --resume, start again with --overwrite, or choose another -o"
+    case .locked: "wait for that process to end, or choose another -o"
+    case .configurationDiffers: "repeat the stored options, choose another -o, or --overwrite"
+    case .configurationMissing: "start again with --overwrite, or choose another -o"
+    }
+  }
+}
