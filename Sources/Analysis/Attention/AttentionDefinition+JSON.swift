@@ -69,9 +69,9 @@ extension AttentionDefinition {
 
     for key in ["query_reduction", "head_reduction", "layer_reduction", "sample_reduction", "ratios", "layer_groups"] {
       let found = try reader.value(key)
-      guard found == self.json[key: key] else {
+      guard found == self.json[key] else {
         throw .wrongValue(
-          place: place, key: reader.name(key), found: found.text(), expected: self.json[key: key]?.text() ?? "")
+          place: place, key: reader.name(key), found: found.text(), expected: self.json[key]?.text() ?? "")
       }
     }
     try reader.finish()

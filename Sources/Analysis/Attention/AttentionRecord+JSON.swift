@@ -17,7 +17,7 @@ extension AttentionSample {
   public init(
     json: JSONValue, definition: AttentionDefinition, at place: RecordPlace
   ) throws(AttentionRecordError) {
-    guard json[key: "skipped"] != nil else {
+    guard json["skipped"] != nil else {
       self = .measured(try AttentionRecord(json: json, definition: definition, at: place))
       return
     }
