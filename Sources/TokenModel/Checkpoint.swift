@@ -112,3 +112,17 @@ private struct IDBuilder {
     }
   }
 }
+
+extension Checkpoint {
+  /// A prompt continued by ids, as if they were its given answer.
+  ///
+  /// - Throws: `PromptError`, `TokenizerError`.
+  public func appending(ids: [Int], to prompt: Prompt) throws -> Prompt {
+    let tokenizer = try requiredTokenizer()
+    var spans = prompt.spans
+    for position in ids.indices { spans.appendText(role: .response, source: prompt.ids.count + position) }
+    return Prompt(
+      ids: prompt.ids + ids, pieces: prompt.pieces + ids.map { tokenizer.piece($0) ?? "<\($0)>" },
+      media: prompt.media, spans: spans, promptCount: prompt.promptCount)
+  }
+}

@@ -7,9 +7,8 @@ final class FuzzDriver {
   /// The most resident memory above that of an idle worker.
   static let limitKilobytes = 300 * 1_024
 
-  private let seed: UInt64
   private let targets: [FuzzTarget]
-  private let folder: String
+  private let workerArguments: [String]
   private var worker: WorkerProcess?
   private var idleKilobytes = 0
 
@@ -20,10 +19,9 @@ final class FuzzDriver {
   private var slowest = (microseconds: 0, caseNumber: 0)
   private var largest = (kilobytes: 0, caseNumber: 0)
 
-  init(seed: UInt64, targets: [FuzzTarget], folder: String) {
-    self.seed = seed
+  init(targets: [FuzzTarget], workerArguments: [String]) {
     self.targets = targets
-    self.folder = folder
+    self.workerArguments = workerArguments
   }
 
   /// Runs the cases and prints what came out; true if nothing failed.
@@ -41,7 +39,7 @@ final class FuzzDriver {
     let changes = structureChanges + dataChanges
     let share = changes == 0 ? 100 : 100 * structureChanges / changes
     if share < 80 { failures.append("only \(share) % of the changes met structure, expected 80 %") }
-    print("\(cases.count) cases, seed \(seed); \(share) % of \(changes) changes in headers, JSON and offsets")
+    print("\(cases.count) cases; \(share) % of \(changes) changes in headers, JSON and offsets")
     print("slowest \(slowest.microseconds / 1_000) ms (case \(slowest.caseNumber))")
     print("most memory \(largest.kilobytes / 1_024) MB above idle (case \(largest.caseNumber))")
     for failure in failures { print("FAILED: \(failure)") }
@@ -76,7 +74,7 @@ final class FuzzDriver {
 
   private func readyWorker() throws -> WorkerProcess {
     if let worker { return worker }
-    let worker = try WorkerProcess(seed: seed, folder: folder)
+    let worker = try WorkerProcess(arguments: workerArguments)
     let answer = worker.ask(nil, seconds: 60) ?? worker.waitForEnd()
     guard answer.hasPrefix("ready "), let idle = Int(answer.dropFirst(6)) else {
       throw FuzzFailure(message: "the worker did not become ready: \(answer)")

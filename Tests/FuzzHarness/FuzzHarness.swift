@@ -5,6 +5,7 @@ import Foundation
 ///     FuzzHarness --cases 10000 --seed 1                  all readers
 ///     FuzzHarness --cases 2000 --seed 1 --target npz      one reader
 ///     FuzzHarness --case 4711 --seed 1                    one case again, files kept
+///     FuzzHarness --self-check 1 --cases 5                readers with faults, each of which must be found
 @main
 struct FuzzHarness {
   private var caseCount = 10_000
@@ -12,6 +13,7 @@ struct FuzzHarness {
   private var onlyTarget: String?
   private var onlyCase: Int?
   private var isWorker = false
+  private var isSelfCheck = false
   private var folder: String?
 
   static func main() throws {
@@ -33,6 +35,7 @@ struct FuzzHarness {
       case "--cases": caseCount = try Self.number(value, option)
       case "--case": onlyCase = try Self.number(value, option)
       case "--seed": seed = UInt64(try Self.number(value, option))
+      case "--self-check": isSelfCheck = value == "1"
       case "--folder": folder = value
       case "--target": onlyTarget = value
       default: throw FuzzFailure(message: "\(option) is not an option; see the top of FuzzHarness.swift")
@@ -48,7 +51,7 @@ struct FuzzHarness {
   }
 
   private func run() throws -> Bool {
-    let targets = FuzzTarget.all
+    let targets = isSelfCheck ? FuzzTarget.faulty : FuzzTarget.all
     let folder =
       self.folder ?? "\(NSTemporaryDirectory())mmprobe-fuzz-\(ProcessInfo.processInfo.processIdentifier)"
     let worker = FuzzWorker(seed: seed, targets: targets, folder: folder)
@@ -63,8 +66,12 @@ struct FuzzHarness {
       return true
     }
     defer { try? FileManager.default.removeItem(atPath: folder) }
-    let driver = FuzzDriver(seed: seed, targets: targets, folder: folder)
-    return try driver.run(cases: caseNumbers(targets), requiresAllCodes: onlyTarget == nil)
+    let driver = FuzzDriver(
+      targets: targets,
+      workerArguments: [
+        "--worker", "--seed", "\(seed)", "--folder", folder, "--self-check", isSelfCheck ? "1" : "0",
+      ])
+    return try driver.run(cases: caseNumbers(targets), requiresAllCodes: onlyTarget == nil && !isSelfCheck)
   }
 
   /// The numbers of the cases to run; the remainder by the number of targets says which target a case is for.

@@ -1,5 +1,6 @@
 import Foundation
 import RunKit
+import TensorCore
 
 /// A file of a case, as it is laid down before the reader runs.
 struct FuzzFile: Sendable {
@@ -114,6 +115,14 @@ struct FuzzTarget: Sendable {
       Described.Code.allCases.map(\.rawValue)
     }
     return errors.flatMap { codes(of: $0) }
+  }
+}
+
+extension FuzzTarget {
+  /// The bytes of a file of the case, for readers that take bytes.
+  static func contents(_ path: String) throws -> [UInt8] {
+    let file = try MappedFile(path: path)
+    return file.bytes(0..<file.count)
   }
 }
 

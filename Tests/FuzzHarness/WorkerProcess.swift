@@ -8,9 +8,9 @@ final class WorkerProcess {
   private var unread: [UInt8] = []
   private var isTooSlow = false
 
-  init(seed: UInt64, folder: String) throws {
+  init(arguments: [String]) throws {
     process.executableURL = URL(fileURLWithPath: "/proc/self/exe").resolvingSymlinksInPath()
-    process.arguments = ["--worker", "--seed", "\(seed)", "--folder", folder]
+    process.arguments = arguments
     process.standardInput = input
     process.standardOutput = output
     try process.run()

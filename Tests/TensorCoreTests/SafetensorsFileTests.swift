@@ -86,7 +86,7 @@ final class SafetensorsFileTests: XCTestCase {
       XCTAssertEqual($0 as? TensorWriteError, .reservedName(path: target, name: "__metadata__"))
     }
     XCTAssertThrowsError(try SafetensorsWriter.write(tensors: [tensor], to: path("no/folder"))) {
-      XCTAssertEqual(($0 as? TensorWriteError)?.code, .cannotWrite)
+      XCTAssertEqual(($0 as? FileError)?.code, .cannotCreate)
     }
     XCTAssertEqual(try FileManager.default.contentsOfDirectory(atPath: folder), [])
   }

@@ -12,7 +12,7 @@ public enum AtomicFile {
   ///
   /// - Throws: `FileError.cannotCreate`, `.isFolder`, `.readOnly`, `.noSpace` or `.failed`.
   public static func write(_ bytes: [UInt8], to url: URL) throws(FileError) {
-    try write(to: url) { file throws(FileError) in try file.write(bytes) }
+    try writeTyped(to: url) { file throws(FileError) in try file.write(bytes) }
   }
 
   /// Writes this text as UTF-8.
@@ -31,7 +31,7 @@ public enum AtomicFile {
     // One generic function cannot throw both kinds by type, so the body's error travels in a result.
     var bodyError: (any Error)?
     do throws(FileError) {
-      try write(to: url) { (file) throws(FileError) in
+      try writeTyped(to: url) { (file) throws(FileError) in
         do { try body(file) } catch {
           bodyError = error
           throw (error as? FileError) ?? .failed(path: url.path, operation: .write, reason: "\(error)")
@@ -42,7 +42,7 @@ public enum AtomicFile {
     }
   }
 
-  private static func write(
+  private static func writeTyped(
     to url: URL, _ body: (OutputFile) throws(FileError) -> Void
   ) throws(FileError) {
     let path = FileSystem.resolvingLinks(in: url.path) ?? url.path

@@ -36,7 +36,7 @@ public enum JSONError: DescribedError {
     switch self {
     case .syntax(let offset, let expected): "not JSON at byte \(offset): expected \(expected)"
     case .duplicateKey(let offset, let key):
-      "the key \"\(key)\" stands twice in one object, again at byte \(offset)"
+      "the key \(key.inQuotes) stands twice in one object, again at byte \(offset)"
     case .tooDeep(let offset, let limit): "nested deeper than \(limit) levels at byte \(offset)"
     case .notUTF8(let offset): "not UTF-8 at byte \(offset)"
     case .numberOutOfRange(let offset, let text):

@@ -138,38 +138,8 @@ public struct ProgressReporter {
   static func duration(_ seconds: Double) -> String {
     let whole = Int(min(max(0, seconds), 1e12).rounded())
     let (days, hours) = (whole / 86_400, whole / 3600 % 24)
-    let tail = "\(Timestamp.padded(whole / 60 % 60, 2)):\(Timestamp.padded(whole % 60, 2))"
-    if days > 0 { return "\(days) d \(Timestamp.padded(hours, 2)):\(tail)" }
+    let tail = "\(Decimals.padded(whole / 60 % 60, 2)):\(Decimals.padded(whole % 60, 2))"
+    if days > 0 { return "\(days) d \(Decimals.padded(hours, 2)):\(tail)" }
     return hours > 0 ? "\(hours):\(tail)" : tail
-  }
-}
-
-/// Numbers with a fixed count of decimal places.
-public enum Decimals {
-  /// The number rounded to `places` decimal places, halves away from zero; "nan" or "inf" if it is not finite.
-  ///
-  /// - Parameter places: 0 to 15.
-  public static func text(_ value: Double, places: Int) -> String {
-    precondition(0...15 ~= places, "\(places) decimal places")
-    var scale = 1.0
-    for _ in 0..<places { scale *= 10 }
-    let scaled = (abs(value) * scale).rounded()
-    // Beyond 2⁵³ there are no decimal places left to round.
-    guard scaled < 0x1p53 else { return value.description }
-    let digits = Timestamp.padded(Int(scaled), places + 1)
-    let sign = value < 0 && scaled > 0 ? "-" : ""
-    return sign + digits.dropLast(places) + (places > 0 ? "." + digits.suffix(places) : "")
-  }
-}
-
-/// Amounts of memory.
-public enum ByteCount {
-  /// The amount in the largest unit that keeps it above 1, with one decimal place: `5.1 GB`, decimal units.
-  public static func text(_ bytes: Int) -> String {
-    var (value, unit) = (Double(bytes), "B")
-    for larger in ["kB", "MB", "GB", "TB"] where value >= 1000 {
-      (value, unit) = (value / 1000, larger)
-    }
-    return unit == "B" ? "\(bytes) B" : "\(Decimals.text(value, places: 1)) \(unit)"
   }
 }

@@ -80,7 +80,7 @@ public final class RunFolder {
   ///     objects with dots between.
   ///   - facts: For `run.json`.
   ///   - now: The clock.
-  /// - Throws: `RunFolderError` or `FileError`; nothing was changed in a folder that is refused.
+  /// - Throws: `RunFolderError` or `FileError`; a folder that is refused keeps all its files.
   public init(
     at url: URL, mode: Mode, configuration: JSONObject, volatileKeys: Set<String> = [], facts: Facts,
     now: @escaping () -> Date = { Date() }

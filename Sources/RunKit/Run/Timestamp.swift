@@ -11,8 +11,9 @@ public enum Timestamp {
     var second = seconds % 86_400
     if second < 0 { (days, second) = (days - 1, second + 86_400) }
     let (year, month, day) = civilDate(daysSince1970: days)
-    let date = "\(padded(year, 4))-\(padded(month, 2))-\(padded(day, 2))"
-    return "\(date)T\(padded(second / 3600, 2)):\(padded(second / 60 % 60, 2)):\(padded(second % 60, 2))Z"
+    let date = "\(Decimals.padded(year, 4))-\(Decimals.padded(month, 2))-\(Decimals.padded(day, 2))"
+    return
+      "\(date)T\(Decimals.padded(second / 3600, 2)):\(Decimals.padded(second / 60 % 60, 2)):\(Decimals.padded(second % 60, 2))Z"
   }
 
   /// Year, month and day in the Gregorian calendar, found by counting from the year 0 in years that begin in
@@ -27,10 +28,5 @@ public enum Timestamp {
     let day = dayOfYear - (153 * marchMonth + 2) / 5 + 1
     let month = marchMonth < 10 ? marchMonth + 3 : marchMonth - 9
     return (yearOfEra + era * 400 + (month <= 2 ? 1 : 0), month, day)
-  }
-
-  static func padded(_ number: Int, _ width: Int) -> String {
-    let digits = String(number)
-    return String(repeating: "0", count: max(0, width - digits.count)) + digits
   }
 }

@@ -5,7 +5,7 @@ import RunKit
 public enum NPYFile {
   /// Reads an array, in C order whatever the order in the file; it is named after the file.
   ///
-  /// - Throws: `MappedFileError` if the file cannot be mapped, `NumPyFileError` if its contents are not as they must
+  /// - Throws: `FileError` if the file cannot be mapped, `NumPyFileError` if its contents are not as they must
   ///   be or of a type that is not supported (objects, text, records, complex and big-endian numbers).
   public static func read(path: String) throws -> StoredTensor {
     let file = try MappedFile(path: path)
@@ -16,13 +16,13 @@ public enum NPYFile {
 
   /// Writes an array in version 1.0 of the format, whole or not at all.
   ///
-  /// - Throws: `TensorWriteError` for bf16, which NumPy does not have, or if writing fails.
-  public static func write(_ tensor: StoredTensor, to path: String) throws(TensorWriteError) {
+  /// - Throws: `TensorWriteError` for bf16, which NumPy does not have; `FileError` if writing fails.
+  public static func write(_ tensor: StoredTensor, to path: String) throws {
     let header = try NPYHeader.bytes(describing: tensor, path: path)
-    var file = try OutputFile(path: path)
-    try file.write(header)
-    try file.write(tensor.storage)
-    try file.commit()
+    try AtomicFile.write(to: URL(fileURLWithPath: path)) { file in
+      try file.write(header)
+      try tensor.storage.withSpan { try file.write($0) }
+    }
   }
 
   /// The array file that lies in `range` of `file`.

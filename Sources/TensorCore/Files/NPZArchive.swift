@@ -1,3 +1,4 @@
+import Foundation
 import RunKit
 
 /// NumPy's `.npz` archives: several named arrays in a zip file without compression, as `numpy.savez` writes.
@@ -9,15 +10,16 @@ public struct NPZArchive: Sendable {
 
   /// Opens an archive and checks every array and its checksum.
   ///
-  /// - Throws: `MappedFileError`, or `NumPyFileError` if the contents are not as they must be or not supported.
+  /// - Throws: `FileError`, or `NumPyFileError` if the contents are not as they must be or not supported.
   public init(path: String) throws {
     let file = try MappedFile(path: path)
     self.path = path
     self.arrays = try ZipDirectory(of: file).entries.map { entry throws(NumPyFileError) in
       let place = NumPyFileError.Place(path: path, array: entry.name)
-      let checksum = CRC32.checksum(of: .mapped(file, entry.range))
-      guard checksum == entry.checksum else {
-        throw .checksumMismatch(place, found: checksum, expected: entry.checksum)
+      var check = CRC32()
+      StoredBytes.mapped(file, entry.range).withSpan { check.update($0) }
+      guard check.value == entry.checksum else {
+        throw .checksumMismatch(place, found: check.value, expected: entry.checksum)
       }
       guard entry.name.hasSuffix(".npy"), entry.name != ".npy" else { throw .notAnArray(place) }
       return try NPYFile.array(in: file, range: entry.range, name: String(entry.name.dropLast(4)), at: place)
@@ -44,43 +46,46 @@ public struct NPZArchive: Sendable {
 
   /// Writes an archive, whole or not at all; the same arrays in the same order give the same bytes.
   ///
-  /// - Throws: `TensorWriteError` for names that are empty or stand twice, bf16, an archive of 4 GiB or more, or if
-  ///   writing fails.
-  public static func write(_ arrays: [StoredTensor], to path: String) throws(TensorWriteError) {
+  /// - Throws: `TensorWriteError` for names that are empty or stand twice, bf16, or an archive of 4 GiB or more;
+  ///   `FileError` if writing fails.
+  public static func write(_ arrays: [StoredTensor], to path: String) throws {
     try write(arrays, to: path, limit: Int(UInt32.max))
   }
 
   /// Writes an archive of at most `limit` bytes: sizes and offsets have 32 bits.
-  static func write(_ arrays: [StoredTensor], to path: String, limit: Int) throws(TensorWriteError) {
+  static func write(_ arrays: [StoredTensor], to path: String, limit: Int) throws {
     var names: Set<[UInt8]> = []
     var headers: [[UInt8]] = []
     var total = 0
     for array in arrays {
-      guard !array.name.isEmpty else { throw .emptyName(path: path) }
+      guard !array.name.isEmpty else { throw TensorWriteError.emptyName(path: path) }
       guard names.insert([UInt8](array.name.utf8)).inserted else {
-        throw .duplicateName(path: path, name: array.name)
+        throw TensorWriteError.duplicateName(path: path, name: array.name)
       }
       // The name stands in the archive with a length of two bytes.
-      guard array.name.utf8.count < 60_000 else { throw .reservedName(path: path, name: array.name) }
+      guard array.name.utf8.count < 60_000 else {
+        throw TensorWriteError.reservedName(path: path, name: array.name)
+      }
       let header = try NPYHeader.bytes(describing: array, path: path)
       headers.append(header)
       total += header.count + array.storage.count + 2 * (array.name.utf8.count + 64)
     }
     guard total <= limit, arrays.count < Int(UInt16.max) else {
-      throw .tooLarge(path: path, found: total, limit: limit)
+      throw TensorWriteError.tooLarge(path: path, found: total, limit: limit)
     }
-    var file = try OutputFile(path: path)
     var directory = ZipDirectoryWriter()
-    for (array, header) in zip(arrays, headers) {
-      // The checksum stands before the data, so the header and the data are read once for it beforehand.
-      let checksum = CRC32.checksum(of: array.storage, after: CRC32.checksum(of: .owned(header)))
-      try file.write(
-        directory.add(
-          array.name + ".npy", byteCount: header.count + array.storage.count, checksum: checksum))
-      try file.write(header)
-      try file.write(array.storage)
+    try AtomicFile.write(to: URL(fileURLWithPath: path)) { file in
+      for (array, header) in zip(arrays, headers) {
+        // The check stands before the contents, so they are read once for it beforehand.
+        var check = CRC32()
+        check.update(header)
+        array.storage.withSpan { check.update($0) }
+        let byteCount = header.count + array.storage.count
+        try file.write(directory.add(array.name + ".npy", byteCount: byteCount, checksum: check.value))
+        try file.write(header)
+        try array.storage.withSpan { try file.write($0) }
+      }
+      try file.write(directory.end())
     }
-    try file.write(directory.end())
-    try file.commit()
   }
 }

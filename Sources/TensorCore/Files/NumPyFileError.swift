@@ -101,7 +101,7 @@ public enum NumPyFileError: DescribedError {
 
   /// What, where, found and expected.
   public var errorDescription: String? {
-    let array = place.array.map { ": array \(quoted($0))" } ?? ""
+    let array = place.array.map { ": array \($0.inQuotes)" } ?? ""
     return "\(place.path)\(array): \(finding)"
   }
 
@@ -116,9 +116,9 @@ public enum NumPyFileError: DescribedError {
     case .badHeader(_, let offset, let expected): "the header at byte \(offset): expected \(expected)"
     case .missingKey(_, let key): "the header has no '\(key)'"
     case .unsupportedType(_, let found):
-      "found elements of type \(quoted(found)), expected "
+      "found elements of type \(found.inQuotes), expected "
         + ElementType.allCases.compactMap(\.numpyName).joined(separator: ", ")
-    case .bigEndian(_, let found): "found big-endian elements, \(quoted(found)), expected little-endian ones"
+    case .bigEndian(_, let found): "found big-endian elements, \(found.inQuotes), expected little-endian ones"
     case .sizeOverflow(_, let shape): "the shape \(shape) has too many elements to count"
     case .sizeMismatch(_, let type, let shape, let found, let expected):
       "found \(found) bytes of data, expected \(expected) for \(type.rawValue) of shape \(shape)"
@@ -131,7 +131,7 @@ public enum NumPyFileError: DescribedError {
     case .checksumMismatch(_, let found, let expected):
       "found the checksum \(String(found, radix: 16)), expected \(String(expected, radix: 16))"
     case .missingArray(_, let name, let count):
-      "the array \(quoted(name)) is not among the \(count) of the archive"
+      "the array \(name.inQuotes) is not among the \(count) of the archive"
     }
   }
 

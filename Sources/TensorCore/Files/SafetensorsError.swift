@@ -112,7 +112,7 @@ public enum SafetensorsError: DescribedError {
 
   /// What, where, found and expected.
   public var errorDescription: String? {
-    let tensor = place.tensor.map { ": tensor \(quoted($0))" } ?? ""
+    let tensor = place.tensor.map { ": tensor \($0.inQuotes)" } ?? ""
     return "\(place.path)\(tensor): \(finding)"
   }
 
@@ -127,17 +127,17 @@ public enum SafetensorsError: DescribedError {
     case .headerNotAnObject: "expected the header to be a JSON object that begins with {"
     case .headerNotJSON(_, let reason): "the header is \(reason.errorDescription ?? "not JSON")"
     case .notUTF8(_, let offset): "found text at byte \(offset) that is not UTF-8"
-    case .duplicateKey(_, let key): "found the key \(quoted(key)) twice in the header"
+    case .duplicateKey(_, let key): "found the key \(key.inQuotes) twice in the header"
     case .badMetadata(_, let key, let found):
-      "found \(found) \(key.map { "under \(quoted($0)) in" } ?? "as") __metadata__, expected only strings"
+      "found \(found) \(key.map { "under \($0.inQuotes) in" } ?? "as") __metadata__, expected only strings"
     case .emptyName: "found a tensor with an empty name"
     case .badEntry(_, _, let key, let found, let expected):
       "found \(found)\(key.map { " as \($0)" } ?? ""), expected \(expected)"
     case .missingKey(_, _, let key): "the header entry has no \(key)"
     case .unknownKey(_, _, let key):
-      "found the key \(quoted(key)), expected only dtype, shape and data_offsets"
+      "found the key \(key.inQuotes), expected only dtype, shape and data_offsets"
     case .unknownType(_, _, let found):
-      "found the dtype \(quoted(found)), expected one of "
+      "found the dtype \(found.inQuotes), expected one of "
         + ElementType.allCases.map(\.rawValue).joined(separator: ", ")
     case .unsupportedType(_, _, let found): "the dtype \(found) is not supported"
     case .negativeSize(_, _, let found): "found the size \(found) in the shape, expected 0 or more"
@@ -150,7 +150,7 @@ public enum SafetensorsError: DescribedError {
       "found data_offsets \(found), but the file has \(available) bytes of data"
     case .sizeMismatch(_, _, let type, let shape, let found, let expected):
       "found \(found) bytes, expected \(expected) for \(type.rawValue) of shape \(shape.prefix(16))"
-    case .overlap(_, _, let other, let bytes): "shares \(bytes) bytes or more with tensor \(quoted(other))"
+    case .overlap(_, _, let other, let bytes): "shares \(bytes) bytes or more with tensor \(other.inQuotes)"
     case .gap(_, _, let bytes): "\(bytes) bytes before it belong to no tensor"
     case .trailingBytes(_, let bytes): "the last \(bytes) bytes belong to no tensor"
     case .missingTensor(_, _, let count): "is not among the \(count) tensors of the file"

@@ -21,7 +21,7 @@ public struct SafetensorsFile: Sendable {
 
   /// Opens and checks a file; tensor data stay on disk until used.
   ///
-  /// - Throws: `MappedFileError` if it cannot be mapped, `SafetensorsError` if its contents are not as they must be.
+  /// - Throws: `FileError` if it cannot be mapped, `SafetensorsError` if its contents are not as they must be.
   public init(path: String) throws {
     let file = try MappedFile(path: path)
     let header = try SafetensorsHeader(of: file)

@@ -1,3 +1,4 @@
+import Foundation
 import RunKit
 
 /// Writes safetensors files.
@@ -8,20 +9,26 @@ public enum SafetensorsWriter {
   /// element is aligned. Data go to the file from where they lie, without a second copy.
   ///
   /// - Parameter metadata: Notes for `__metadata__`; left out when empty.
-  /// - Throws: `TensorWriteError` for names that are empty, reserved or stand twice, or if writing fails.
+  /// - Throws: `TensorWriteError` for names that are empty, reserved or stand twice; `FileError` if writing fails.
   public static func write(
     tensors: [StoredTensor], metadata: [String: String] = [:], to path: String
-  ) throws(TensorWriteError) {
+  ) throws {
     let ordered = tensors.sorted {
       let (left, right) = ($0.elementType.byteCount, $1.elementType.byteCount)
       return left == right ? $0.name.utf8.lexicographicallyPrecedes($1.name.utf8) : left > right
     }
     let header = try header(of: ordered, metadata: metadata, path: path)
-    var file = try OutputFile(path: path)
-    try file.write((0..<8).map { UInt8(truncatingIfNeeded: header.count >> (8 * $0)) })
-    try file.write(header)
-    for tensor in ordered { try file.write(tensor.storage) }
-    try file.commit()
+    var length: [UInt8] = []
+    length.append(header.count, bytes: 8)
+    try AtomicFile.write(to: URL(fileURLWithPath: path)) { file in
+      try file.write(length)
+      try file.write(header)
+      for tensor in ordered {
+        try tensor.storage.withSpan { try file.write($0) }
+        // A checkpoint that is copied should not fill memory on its way.
+        tensor.storage.releasePages()
+      }
+    }
   }
 
   private static func header(

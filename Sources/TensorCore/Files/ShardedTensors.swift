@@ -22,7 +22,7 @@ public struct ShardedTensors: Sendable {
   /// - Parameters:
   ///   - folder: The path of the folder.
   ///   - baseName: What the files are named before `.safetensors`.
-  /// - Throws: `MappedFileError`, `SafetensorsError` or `ShardedTensorsError`.
+  /// - Throws: `FileError`, `SafetensorsError` or `ShardedTensorsError`.
   public init(folder: String, baseName: String = "model") throws {
     let single = "\(folder)/\(baseName).safetensors"
     let index = "\(single).index.json"

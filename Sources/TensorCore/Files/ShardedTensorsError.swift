@@ -80,16 +80,16 @@ public enum ShardedTensorsError: DescribedError {
     case .badTotalSize(_, let found): "found \(found) as total_size, expected a number of bytes"
     case .noWeightMap: "found no entries in weight_map, expected an object from tensor to file name"
     case .badEntry(_, let tensor, let found):
-      "weight_map: found \(found) for tensor \(quoted(tensor)), expected a file name"
+      "weight_map: found \(found) for tensor \(tensor.inQuotes), expected a file name"
     case .shardNotAName(_, let tensor, let shard):
-      "weight_map: found \(quoted(shard)) for tensor \(quoted(tensor)), expected a plain file name"
-    case .missingShard(_, let shard): "the file \(quoted(shard)) it names is not in the folder"
+      "weight_map: found \(shard.inQuotes) for tensor \(tensor.inQuotes), expected a plain file name"
+    case .missingShard(_, let shard): "the file \(shard.inQuotes) it names is not in the folder"
     case .shardOutsideFolder(_, let shard, let target):
-      "the file \(quoted(shard)) is a link that leaves the folder, to \(target)"
-    case .duplicateTensor(_, let tensor): "tensor \(quoted(tensor)) is in two files"
+      "the file \(shard.inQuotes) is a link that leaves the folder, to \(target)"
+    case .duplicateTensor(_, let tensor): "tensor \(tensor.inQuotes) is in two files"
     case .missingTensor(_, let tensor, let shard):
-      "tensor \(quoted(tensor)) should be in \(quoted(shard)), but is not"
-    case .unlistedTensor(_, let tensor): "tensor \(quoted(tensor)) is in a file, but not in weight_map"
+      "tensor \(tensor.inQuotes) should be in \(shard.inQuotes), but is not"
+    case .unlistedTensor(_, let tensor): "tensor \(tensor.inQuotes) is in a file, but not in weight_map"
     }
   }
 

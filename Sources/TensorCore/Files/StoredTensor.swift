@@ -156,13 +156,13 @@ public enum StoredTensorError: DescribedError {
   public var errorDescription: String? {
     switch self {
     case .impossibleShape(let tensor, let shape):
-      "tensor \(quoted(tensor)): the shape \(shape) has a negative size or too many elements to count"
+      "tensor \(tensor.inQuotes): the shape \(shape.prefix(16)) has a negative size or too many elements to count"
     case .sizeMismatch(let tensor, let shape, let found, let expected):
-      "tensor \(quoted(tensor)): found \(found) bytes, expected \(expected) for the shape \(shape)"
+      "tensor \(tensor.inQuotes): found \(found) bytes, expected \(expected) for the shape \(shape.prefix(16))"
     case .wrongElementType(let tensor, let found, let wanted):
-      "tensor \(quoted(tensor)): found elements of type \(found.rawValue), which do not convert to \(wanted)"
+      "tensor \(tensor.inQuotes): found elements of type \(found.rawValue), which do not convert to \(wanted)"
     case .integerOutOfRange(let tensor, let found):
-      "tensor \(quoted(tensor)): found the element \(found), expected at most \(Int.max)"
+      "tensor \(tensor.inQuotes): found the element \(found), expected at most \(Int.max)"
     }
   }
 
@@ -174,11 +174,4 @@ public enum StoredTensorError: DescribedError {
     case .integerOutOfRange: "store the tensor as I64"
     }
   }
-}
-
-/// A name out of a file, fit for a message: quoted, control characters escaped, cut where it is very long.
-func quoted(_ name: String) -> String {
-  let limit = 120
-  let text = JSONValue.string(String(name.unicodeScalars.prefix(limit))).text()
-  return name.unicodeScalars.dropFirst(limit).isEmpty ? text : text + "…"
 }

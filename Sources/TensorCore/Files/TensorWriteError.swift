@@ -8,7 +8,6 @@ public enum TensorWriteError: DescribedError {
   case noNumPyType(path: String, tensor: String, type: ElementType)
   case tooLarge(path: String, found: Int, limit: Int)
   case tooManyAxes(path: String, tensor: String, found: Int, limit: Int)
-  case cannotWrite(path: String, reason: String)
 
   /// The cases, by their word in machine-readable output.
   public enum Code: String, CaseIterable, Sendable {
@@ -18,7 +17,6 @@ public enum TensorWriteError: DescribedError {
     case noNumPyType = "write_no_numpy_type"
     case tooLarge = "write_too_large"
     case tooManyAxes = "write_too_many_axes"
-    case cannotWrite = "write_failed"
   }
 
   /// Which case this is.
@@ -30,19 +28,17 @@ public enum TensorWriteError: DescribedError {
     case .noNumPyType: .noNumPyType
     case .tooLarge: .tooLarge
     case .tooManyAxes: .tooManyAxes
-    case .cannotWrite: .cannotWrite
     }
   }
 
   /// The status a command ends with.
-  public var exitStatus: ExitStatus { code == .cannotWrite ? .cannotCreate : .internalFailure }
+  public var exitStatus: ExitStatus { .internalFailure }
 
   /// The file concerned.
   public var path: String? {
     switch self {
     case .emptyName(let path), .reservedName(let path, _), .duplicateName(let path, _),
-      .noNumPyType(let path, _, _), .tooLarge(let path, _, _), .tooManyAxes(let path, _, _, _),
-      .cannotWrite(let path, _):
+      .noNumPyType(let path, _, _), .tooLarge(let path, _, _), .tooManyAxes(let path, _, _, _):
       path
     }
   }
@@ -51,15 +47,15 @@ public enum TensorWriteError: DescribedError {
   public var errorDescription: String? {
     switch self {
     case .emptyName(let path): "\(path): cannot write a tensor with an empty name"
-    case .reservedName(let path, let name): "\(path): a tensor cannot be named \(quoted(name)) in this format"
-    case .duplicateName(let path, let name): "\(path): two tensors to write are named \(quoted(name))"
+    case .reservedName(let path, let name):
+      "\(path): a tensor cannot be named \(name.inQuotes) in this format"
+    case .duplicateName(let path, let name): "\(path): two tensors to write are named \(name.inQuotes)"
     case .noNumPyType(let path, let tensor, let type):
-      "\(path): tensor \(quoted(tensor)) is of type \(type.rawValue), which NumPy does not have"
+      "\(path): tensor \(tensor.inQuotes) is of type \(type.rawValue), which NumPy does not have"
     case .tooLarge(let path, let found, let limit):
       "\(path): found \(found) bytes to write, expected at most \(limit) in this format"
     case .tooManyAxes(let path, let tensor, let found, let limit):
-      "\(path): tensor \(quoted(tensor)) has \(found) axes, expected at most \(limit) in this format"
-    case .cannotWrite(let path, let reason): "\(path): cannot be written: \(reason)"
+      "\(path): tensor \(tensor.inQuotes) has \(found) axes, expected at most \(limit) in this format"
     }
   }
 
@@ -69,7 +65,6 @@ public enum TensorWriteError: DescribedError {
     case .emptyName, .reservedName, .duplicateName: "give every tensor a name of its own"
     case .noNumPyType: "write a safetensors file, or convert the tensor to F32"
     case .tooLarge, .tooManyAxes: "write a safetensors file, or several archives"
-    case .cannotWrite: "check that the folder exists, that you may write there and that the disk has room"
     }
   }
 }

@@ -26,6 +26,13 @@ public enum StoredBytes: Sendable {
     }
   }
 
+  /// Calls `body` with the bytes.
+  public func withSpan<Result>(_ body: (Span<UInt8>) throws -> Result) rethrows -> Result {
+    unsafe try withUnsafeBytes { raw in
+      try body(unsafe Span(_unsafeElements: raw.assumingMemoryBound(to: UInt8.self)))
+    }
+  }
+
   /// Lets the system drop mapped pages; does nothing for bytes in memory.
   public func releasePages() {
     if case .mapped(let file, let range) = self { file.releasePages(range) }

@@ -1,0 +1,15 @@
+public import Foundation
+
+/// Reads a medium from a file as a model takes it.
+public enum MediaFile {
+  /// An image (PGM, PPM) or sound (WAV) with the preprocessing of the model's family.
+  ///
+  /// - Parameter name: What the medium is called in results.
+  /// - Throws: `MediaError`, `PromptError.unsupportedModality`.
+  public static func medium(
+    _ modality: Modality, at url: URL, named name: String, for model: any LanguageModel
+  ) throws -> Medium {
+    throw PromptError.unsupportedModality(
+      sample: name, modality: modality.rawValue, supported: model.modalities.map(\.rawValue))
+  }
+}

@@ -1,0 +1,44 @@
+import Foundation
+public import TensorCore
+
+/// Media as rows of u8 tensors of a safetensors file: `image` `[rows, channels, height, width]`, `audio`
+/// `[rows, 1, mel bins, frames]`.
+public struct MediaTable: Sendable {
+  private let file: SafetensorsFile
+
+  /// Opens the file.
+  ///
+  /// - Throws: `SafetensorsError`, `DataSetError.noMediaFile`.
+  public init(path: String) throws {
+    guard FileManager.default.fileExists(atPath: path) else {
+      throw DataSetError.noMediaFile(path: path, expected: URL(fileURLWithPath: path).lastPathComponent)
+    }
+    file = try SafetensorsFile(path: path)
+  }
+
+  /// Where the media lie.
+  public var path: String { file.path }
+
+  /// One row.
+  ///
+  /// - Parameters:
+  ///   - record: The record that asks, for messages.
+  ///   - key: Its key that names the row.
+  public func medium(_ modality: Modality, row: Int, record: String, key: String) throws -> Medium {
+    guard let tensor = file[modality.rawValue], tensor.elementType == .u8, tensor.shape.count >= 2 else {
+      throw DataSetError.noMediaTensor(path: file.path, tensor: modality.rawValue)
+    }
+    guard 0..<tensor.shape[0] ~= row else {
+      throw DataSetError.rowOutOfRange(
+        path: file.path, record: record, key: key, row: row, count: tensor.shape[0])
+    }
+    var shape = Array(tensor.shape.dropFirst())
+    // Sound has one channel, which is no axis of a log-mel.
+    if modality == .audio, shape.count == 3, shape[0] == 1 { shape.removeFirst() }
+    let size = shape.reduce(1, *)
+    let name = URL(fileURLWithPath: file.path).deletingPathExtension().lastPathComponent
+    return Medium(
+      modality: modality, shape: shape, bytes: tensor.storage.bytes(row * size..<(row + 1) * size),
+      identity: "\(name)/\(row)")
+  }
+}
