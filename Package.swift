@@ -4,6 +4,9 @@ import PackageDescription
 // Warnings are errors where the project is checked (CI, `make lint`), not for a user on a newer toolchain.
 let treatsWarningsAsErrors = Context.environment["MMPROBE_STRICT"] == "1"
 
+// The commit that `mmprobe --version` names; the Makefile sets the variable where there is a repository.
+let commit = (Context.environment["MMPROBE_COMMIT"] ?? "").filter { $0.isHexDigit || $0 == "+" }
+
 let swiftSettings: [SwiftSetting] =
   [
     .strictMemorySafety(),
@@ -20,7 +23,9 @@ let package = Package(
     .systemLibrary(
       name: "COpenBLAS", pkgConfig: "openblas", providers: [.apt(["libopenblas-dev"])]),
     .target(name: "CSentencePiece", linkerSettings: [.linkedLibrary("sentencepiece")]),
-    .target(name: "CKernels", linkerSettings: [.linkedLibrary("m")]),
+    .target(
+      name: "CKernels", cSettings: [.define("MMPROBE_COMMIT", to: "\"\(commit)\"")],
+      linkerSettings: [.linkedLibrary("m")]),
     .target(name: "RunKit", swiftSettings: swiftSettings),
     .target(
       name: "TensorCore", dependencies: ["RunKit", "COpenBLAS", "CKernels"],

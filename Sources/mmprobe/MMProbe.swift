@@ -1,4 +1,45 @@
+import Foundation
+import RunKit
+import TensorCore
+
+/// The program: finds the command, runs it, and turns every error into a message and an exit status.
 @main
 struct MMProbe {
-  static func main() {}
+  static func main() {
+    exit(run(Array(CommandLine.arguments.dropFirst())).rawValue)
+  }
+
+  private static func run(_ line: [String]) -> ExitStatus {
+    // Errors of the command line itself come before its options are known.
+    var globals = GlobalOptions()
+    globals.json = line.prefix { $0 != "--" }.contains("--json")
+    var console = Console(globals)
+    do {
+      let status: ExitStatus
+      switch try ArgumentParser(commands: AllCommands.list).parse(line) {
+      case .help(let command):
+        try console.write(command.map { HelpText.command($0) } ?? HelpText.program(AllCommands.list))
+        status = .success
+      case .version(let arguments):
+        globals = try GlobalOptions(arguments)
+        if globals.json { try console.document(Version.json) } else { try console.write(Version.text) }
+        status = .success
+      case .run(let command, let arguments):
+        globals = try GlobalOptions(arguments)
+        console = Console(globals)
+        if let threads = globals.threads { Workers.threadCount = threads }
+        let command = try command.init(arguments)
+        try command.validate()
+        status = try command.run(Session(globals: globals, console: console, commandLine: line))
+      }
+      try console.flush()
+      return status
+    } catch {
+      // What was found before the error is shown before it.
+      try? console.flush()
+      let report = ErrorReport(error)
+      console.report(report)
+      return report.status
+    }
+  }
 }

@@ -47,3 +47,6 @@ float ck_dot_bf16(const void *a, const float *b, size_t n);
 float ck_softmax_update(float *logits, size_t n, float scale, float *running_max, float *running_sum);
 // Sum over i of e[i] * scale * x[i]: the entropy of a row needs it next to the plain sum.
 float ck_weighted_logit_sum(const float *e, const float *logits, float scale, size_t n);
+
+// The commit this was built from, or "" where it is not known.
+const char *ck_build_commit(void);

@@ -12,6 +12,12 @@ public final class OutputFile {
     buffer.reserveCapacity(Self.bufferSize)
   }
 
+  /// The results of this process; call `flush` at the end.
+  public static func standardOutput() -> OutputFile { OutputFile(.standardOutput) }
+
+  /// The messages of this process; call `flush` after each.
+  public static func standardError() -> OutputFile { OutputFile(.standardError) }
+
   /// Adds bytes at the end; those of a large piece go out without a copy.
   ///
   /// - Throws: `FileError.noSpace`, `.readOnly` or `.failed`.
@@ -42,7 +48,9 @@ public final class OutputFile {
   }
 
   /// Hands everything to the system.
-  func flush() throws(FileError) {
+  ///
+  /// - Throws: `FileError.noSpace`, `.readOnly` or `.failed`.
+  public func flush() throws(FileError) {
     if buffer.isEmpty { return }
     // The buffer is taken out of the object, since a view of its bytes may not outlive an access to it.
     var pending: [UInt8] = []

@@ -1,0 +1,101 @@
+import RunKit
+public import TensorCore
+public import TokenModel
+
+extension AttentionRequest {
+  /// The shares of four groups, the quarters of the key rows in order.
+  static func quarters(of keyRows: KeyRows) -> AttentionRequest {
+    var request = AttentionRequest()
+    request.groups = (0..<keyRows.count).map { $0 * 4 / max(1, keyRows.count) }
+    request.groupCount = 4
+    request.wantsGroupMass = true
+    return request
+  }
+}
+
+/// Times forward passes and watches their memory.
+public struct ForwardBenchmark: Sendable {
+  /// Rows that are reported by statistics, and rows with logits.
+  public enum Rows: String, CaseIterable, Sendable {
+    case last
+    case all
+  }
+
+  /// The outcome.
+  public struct Measurement: Sendable, Equatable {
+    /// Seconds of each timed pass.
+    public let seconds: [Double]
+    /// The most memory that belongs to no file, above that before the first pass, in bytes.
+    public let peakBytes: Int
+    /// Rows of a pass.
+    public let rowCount: Int
+    /// The sum of all shares of the last pass: the number of layers, heads and reported rows, if each sums to 1.
+    public let shareSum: Double?
+  }
+
+  /// Whether the share of four groups is taken for every layer, head and reported row.
+  public var takesStatistics = false
+  /// The rows that statistics report.
+  public var queries = Rows.all
+  /// The rows with logits.
+  public var logits = Rows.last
+  /// Queries in a block of attention; nil for the default.
+  public var queryBlock: Int?
+  /// Timed passes.
+  public var repeatCount = 10
+  /// Passes before them.
+  public var warmUpCount = 2
+
+  /// A benchmark with ten timed passes after two others.
+  public init() {}
+
+  /// Measures.
+  ///
+  /// - Parameter batch: The rows to run.
+  public func run(_ model: any LanguageModel, _ batch: TraceBatch) -> Measurement {
+    let sampler = MemorySampler()
+    var seconds: [Double] = []
+    var shareSum: Double?
+    for pass in 0..<warmUpCount + repeatCount {
+      let observer = QuarterObserver(onlyLast: queries == .last)
+      var options = ForwardOptions()
+      options.logits = logits == .all ? .all : .last
+      options.observers = takesStatistics ? [observer] : []
+      if let queryBlock { options.queryBlock = queryBlock }
+      let start = ProcessFacts.monotonicSeconds
+      let result = model.decoder.forward(batch.embeddings(model), context: batch.context, options: options)
+      let end = ProcessFacts.monotonicSeconds
+      precondition(result.logits != nil, "logits were asked for")
+      if pass >= warmUpCount { seconds.append(end - start) }
+      if takesStatistics { shareSum = observer.shareSum }
+    }
+    return Measurement(
+      seconds: seconds, peakBytes: sampler.stop(), rowCount: batch.context.segments.rowCount, shareSum: shareSum)
+  }
+}
+
+/// Takes group shares and keeps them, as a probe would.
+private final class QuarterObserver: ForwardObserver {
+  private let onlyLast: Bool
+  private var shares: [Tensor] = []
+
+  init(onlyLast: Bool) { self.onlyLast = onlyLast }
+
+  func attentionRequest(layer: Int, context: TokenContext, keyRows: KeyRows) -> AttentionRequest? {
+    var request = AttentionRequest.quarters(of: keyRows)
+    if onlyLast {
+      var rows = [Bool](repeating: false, count: context.segments.rowCount)
+      for sequence in 0..<context.segments.count where !context.segments[sequence].isEmpty {
+        rows[context.segments[sequence].upperBound - 1] = true
+      }
+      request.queryRows = rows
+    }
+    return request
+  }
+
+  func observe(_ statistics: AttentionStatistics, layer: Int, context: TokenContext) {
+    if let mass = statistics.groupMass { shares.append(mass) }
+  }
+
+  var shareSum: Double { shares.reduce(0) { $0 + $1.hostValues().reduce(0) { $0 + Double($1) } } }
+}
