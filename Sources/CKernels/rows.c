@@ -1,94 +1,97 @@
 #include "vector.h"
 
 CK_CLONES float ck_sum(const float *a, size_t n) {
-  ck_float16 total = {0};
-  size_t i = 0;
-  for (; i + 16 <= n; i += 16) total += *(const ck_float16 *)(a + i);
-  float rest = 0;
-  for (; i < n; ++i) rest += a[i];
-  return ck_lanes_sum(&total) + rest;
+  ck_float16 total = 0, x;
+  for (size_t i = 0; i < n; i += 16) {
+    ck_load(&x, a + i, n - i, 0);
+    total += x;
+  }
+  return ck_lanes_sum(&total);
+}
+// The largest number; NaN is passed over.
+CK_INLINE float ck_largest(const float *a, size_t n) {
+  ck_float16 best = -INFINITY, x;
+  for (size_t i = 0; i < n; i += 16) {
+    ck_load(&x, a + i, n - i, -INFINITY);
+    best = x > best ? x : best;
+  }
+  float lanes[16];
+  memcpy(lanes, &best, sizeof lanes);
+  for (int width = 8; width > 0; width /= 2) {
+    for (int i = 0; i < width; ++i) lanes[i] = lanes[i] > lanes[i + width] ? lanes[i] : lanes[i + width];
+  }
+  return lanes[0];
 }
 CK_CLONES float ck_max(const float *a, size_t n) {
-  float best = -INFINITY;
-  size_t i = 0;
-  if (n >= 16) {
-    ck_float16 lanes = *(const ck_float16 *)a;
-    for (i = 16; i + 16 <= n; i += 16) lanes = __builtin_elementwise_max(lanes, *(const ck_float16 *)(a + i));
-    best = ck_lanes_max(&lanes);
+  ck_int16 unordered = 0;
+  ck_float16 x;
+  for (size_t i = 0; i < n; i += 16) {
+    ck_load(&x, a + i, n - i, 0);
+    unordered |= x != x;
   }
-  for (; i < n; ++i) best = a[i] > best ? a[i] : best;
-  return best;
-}
-CK_CLONES float ck_dot(const float *a, const float *b, size_t n) {
-  ck_float16 first = {0}, second = {0};
-  size_t i = 0;
-  for (; i + 32 <= n; i += 32) {
-    first += *(const ck_float16 *)(a + i) * *(const ck_float16 *)(b + i);
-    second += *(const ck_float16 *)(a + i + 16) * *(const ck_float16 *)(b + i + 16);
+  for (int i = 0; i < 16; ++i) {
+    if (unordered[i]) return NAN;
   }
-  float rest = 0;
-  for (; i < n; ++i) rest += a[i] * b[i];
-  first += second;
-  return ck_lanes_sum(&first) + rest;
-}
-CK_CLONES float ck_sum_of_squares(const float *a, size_t n) {
-  ck_float16 total = {0};
-  size_t i = 0;
-  for (; i + 16 <= n; i += 16) {
-    ck_float16 x = *(const ck_float16 *)(a + i);
-    total += x * x;
-  }
-  float rest = 0;
-  for (; i < n; ++i) rest += a[i] * a[i];
-  return ck_lanes_sum(&total) + rest;
+  return ck_largest(a, n);
 }
 
-// exp(a - m) into out, and its sum.
-CK_INLINE float ck_exp_row(const float *a, float m, float scale, float *out, size_t n) {
-  ck_float16 total = {0};
-  size_t i = 0;
-  for (; i + 16 <= n; i += 16) {
-    ck_float16 e = *(const ck_float16 *)(a + i) * scale - m;
-    ck_exp16(&e);
-    *(ck_float16 *)(out + i) = e;
-    total += e;
+// Sum of (a - shift)^2.
+CK_INLINE float ck_squares(const float *a, float shift, size_t n) {
+  ck_float16 total = 0, x;
+  for (size_t i = 0; i < n; i += 16) {
+    ck_load(&x, a + i, n - i, shift);
+    x -= shift;
+    total += x * x;
   }
-  float rest = 0;
-  for (; i < n; ++i) {
-    out[i] = ck_exp1(a[i] * scale - m);
-    rest += out[i];
+  return ck_lanes_sum(&total);
+}
+// exp(a * scale - m) into out, and its sum.
+CK_INLINE float ck_exp_row(const float *a, float scale, float m, float *out, size_t n) {
+  ck_float16 total = 0, x;
+  for (size_t i = 0; i < n; i += 16) {
+    ck_load(&x, a + i, n - i, -INFINITY);
+    x = x * scale - m;
+    ck_exp16(&x);
+    ck_store(&x, out + i, n - i);
+    total += x;
   }
-  return ck_lanes_sum(&total) + rest;
+  return ck_lanes_sum(&total);
 }
 
 CK_CLONES void ck_softmax(const float *a, float *out, size_t n) {
-  float inverse = 1.0f / ck_exp_row(a, ck_max(a, n), 1.0f, out, n);
+  float inverse = 1.0f / ck_exp_row(a, 1.0f, ck_largest(a, n), out, n);
   for (size_t i = 0; i < n; ++i) out[i] *= inverse;
 }
 CK_CLONES float ck_log_sum_exp(const float *a, size_t n) {
   float m = ck_max(a, n);
-  ck_float16 total = {0};
-  size_t i = 0;
-  for (; i + 16 <= n; i += 16) {
-    ck_float16 e = *(const ck_float16 *)(a + i) - m;
-    ck_exp16(&e);
-    total += e;
+  // NaN and the infinities are their own result.
+  if (m - m != 0) return m;
+  ck_float16 total = 0, x;
+  for (size_t i = 0; i < n; i += 16) {
+    ck_load(&x, a + i, n - i, -INFINITY);
+    x -= m;
+    ck_exp16(&x);
+    total += x;
   }
-  float rest = 0;
-  for (; i < n; ++i) rest += ck_exp1(a[i] - m);
-  return m + logf(ck_lanes_sum(&total) + rest);
+  return m + logf(ck_lanes_sum(&total));
 }
 CK_CLONES void ck_rms_norm(const float *a, const float *weight, float epsilon, float *out, size_t n) {
-  float factor = 1.0f / sqrtf(ck_sum_of_squares(a, n) / (float)n + epsilon);
+  float factor = 1.0f / sqrtf(ck_squares(a, 0, n) / (float)n + epsilon);
   for (size_t i = 0; i < n; ++i) out[i] = a[i] * factor * weight[i];
 }
 CK_CLONES void ck_layer_norm(const float *a, const float *weight, const float *bias, float epsilon, float *out,
                              size_t n) {
   float mean = ck_sum(a, n) / (float)n;
-  // The mean is taken off first: the difference of two large squares would lose the variance.
-  for (size_t i = 0; i < n; ++i) out[i] = a[i] - mean;
-  float factor = 1.0f / sqrtf(ck_sum_of_squares(out, n) / (float)n + epsilon);
-  for (size_t i = 0; i < n; ++i) out[i] = out[i] * factor * weight[i] + bias[i];
+  // A long sum of numbers far from 0 rounds its mean; the mean of what is left corrects it.
+  ck_float16 left = 0, x;
+  for (size_t i = 0; i < n; i += 16) {
+    ck_load(&x, a + i, n - i, mean);
+    left += x - mean;
+  }
+  mean += ck_lanes_sum(&left) / (float)n;
+  // The mean is taken off before squaring: the difference of two large squares would lose the variance.
+  float factor = 1.0f / sqrtf(ck_squares(a, mean, n) / (float)n + epsilon);
+  for (size_t i = 0; i < n; ++i) out[i] = (a[i] - mean) * factor * weight[i] + bias[i];
 }
 CK_CLONES void ck_rotate_half(float *head, const float *cosine, const float *sine, size_t half) {
   for (size_t i = 0; i < half; ++i) {
@@ -101,24 +104,28 @@ CK_CLONES void ck_rotate_half(float *head, const float *cosine, const float *sin
 CK_CLONES float ck_softmax_update(float *logits, size_t n, float scale, float *running_max, float *running_sum) {
   if (n == 0) return 1.0f;
   float before = *running_max;
-  float block = ck_max(logits, n) * scale;
+  float block = ck_largest(logits, n) * scale;
   float m = block > before ? block : before;
-  // Every key of this block may be masked; the running state then stays as it is.
   if (m < CK_MASKED) {
-    memset(logits, 0, n * sizeof(float));
-    return 1.0f;
+    m = ck_max(logits, n);
+    // Every key of this block is masked: the running state stays as it is. (NaN goes on, to be seen in the result.)
+    if (m == m) {
+      memset(logits, 0, n * sizeof(float));
+      return 1.0f;
+    }
   }
   float correction = before < CK_MASKED ? 0.0f : ck_exp1(before - m);
-  *running_sum = *running_sum * correction + ck_exp_row(logits, m, scale, logits, n);
+  *running_sum = *running_sum * correction + ck_exp_row(logits, scale, m, logits, n);
   *running_max = m;
   return correction;
 }
 CK_CLONES float ck_weighted_logit_sum(const float *e, const float *logits, float scale, size_t n) {
-  ck_float16 total = {0};
-  size_t i = 0;
+  ck_float16 total = 0, x, y;
   // A masked logit is a large finite negative number and its e is 0: the product is 0.
-  for (; i + 16 <= n; i += 16) total += *(const ck_float16 *)(e + i) * *(const ck_float16 *)(logits + i);
-  float rest = 0;
-  for (; i < n; ++i) rest += e[i] * logits[i];
-  return scale * (ck_lanes_sum(&total) + rest);
+  for (size_t i = 0; i < n; i += 16) {
+    ck_load(&x, e + i, n - i, 0);
+    ck_load(&y, logits + i, n - i, 0);
+    total += x * y;
+  }
+  return scale * ck_lanes_sum(&total);
 }

@@ -58,7 +58,8 @@ extension AttentionMask {
       }
     case .branches(let prefix, let ids):
       require(
-        index < prefix.count && index < ids.count && ids[index].count == keyCount && 0...keyCount ~= prefix[index],
+        index < prefix.count && index < ids.count && ids[index].count == keyCount
+          && 0...keyCount ~= prefix[index],
         "one branch id for each key and a prefix within them")
       let (starts, _) = Self.runs(ids[index])
       return sequence.queries.map { row in
@@ -170,7 +171,7 @@ public struct Attention: Sendable {
   public let keyValueHeads: Int
   /// The size of a head.
   public let headSize: Int
-  /// The factor on q kᵀ; 1 / √headSize unless given.
+  /// The factor on q kᵀ, above 0; 1 / √headSize unless given.
   public let scale: Float
   /// Queries in a block; results depend on it in the last bits only.
   public let queryBlock: Int
@@ -181,15 +182,19 @@ public struct Attention: Sendable {
   ///   - queryBlock: At least 1.
   ///   - keyBlock: At least 1.
   public init(
-    heads: Int, keyValueHeads: Int, headSize: Int, scale: Float? = nil, queryBlock: Int = 128, keyBlock: Int = 512
+    heads: Int, keyValueHeads: Int, headSize: Int, scale: Float? = nil, queryBlock: Int = 128,
+    keyBlock: Int = 512
   ) {
     require(
-      heads > 0 && keyValueHeads > 0 && heads % keyValueHeads == 0 && headSize > 0 && queryBlock > 0 && keyBlock > 0,
-      "attention of \(heads) heads over \(keyValueHeads) of size \(headSize), blocks \(queryBlock) x \(keyBlock)")
+      heads > 0 && keyValueHeads > 0 && heads % keyValueHeads == 0 && headSize > 0 && queryBlock > 0
+        && keyBlock > 0,
+      "attention of \(heads) heads over \(keyValueHeads) of size \(headSize), blocks \(queryBlock) x \(keyBlock)"
+    )
     self.heads = heads
     self.keyValueHeads = keyValueHeads
     self.headSize = headSize
     self.scale = scale ?? 1 / Float(headSize).squareRoot()
+    require(self.scale > 0 && self.scale.isFinite, "an attention scale of \(self.scale)")
     self.queryBlock = queryBlock
     self.keyBlock = keyBlock
   }
@@ -204,7 +209,8 @@ public struct Attention: Sendable {
   /// - Returns: `[query rows, heads * headSize]` and, if something was requested, the statistics.
   public func callAsFunction(
     queries: Tensor, keys: Tensor, values: Tensor, sequences: [AttentionSequence], mask: AttentionMask,
-    request: AttentionRequest = AttentionRequest(), knockouts: [AttentionKnockout] = [], edit: AttentionEdit? = nil
+    request: AttentionRequest = AttentionRequest(), knockouts: [AttentionKnockout] = [],
+    edit: AttentionEdit? = nil
   ) -> (output: Tensor, statistics: AttentionStatistics?) {
     let job = AttentionJob(
       self, queries: queries, keys: keys, values: values, sequences: sequences, mask: mask, request: request,

@@ -71,7 +71,9 @@ public struct LinearWeight: Sendable {
   ///   - segments: The sequences of the batch; nil when all rows are one.
   ///   - bias: `[outputSize]`, added to every row.
   public func forward(_ x: Tensor, segments: RowSegments? = nil, bias: Tensor? = nil) -> Tensor {
-    require(x.rank == 2 && x.columns == inputSize, "\(x.shape) does not enter a \(outputSize) x \(inputSize) weight")
+    require(
+      x.rank == 2 && x.columns == inputSize, "\(x.shape) does not enter a \(outputSize) x \(inputSize) weight"
+    )
     let segments = segments ?? .single(x.rows)
     require(segments.rowCount == x.rows, "segments of \(segments.rowCount) rows for \(x.rows)")
     let product = Kernels.linear(x, self, segments)

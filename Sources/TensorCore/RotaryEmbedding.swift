@@ -24,7 +24,8 @@ public struct RotaryEmbedding: Sendable {
   ///   - headSize: Even.
   ///   - base: θ of the configuration, above 0.
   public init(headSize: Int, base: Double, scaling: Scaling = .none) {
-    require(headSize > 0 && headSize % 2 == 0 && base > 0, "rotary embedding of size \(headSize), base \(base)")
+    require(
+      headSize > 0 && headSize % 2 == 0 && base > 0, "rotary embedding of size \(headSize), base \(base)")
     frequencies = (0..<headSize / 2).map { pair in
       // The reference computes powers in float32; exponents are exact there, the power is rounded once.
       let frequency = Double(1 / Float(Foundation.pow(base, Double(2 * pair) / Double(headSize))))

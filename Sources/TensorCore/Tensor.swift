@@ -73,7 +73,8 @@ public struct Tensor: Sendable {
 
   /// Rows `range` of the outermost axis, without a copy.
   public func slice(_ range: Range<Int>) -> Tensor {
-    require(rank > 0 && range.lowerBound >= 0 && range.upperBound <= shape[0], "rows \(range) of shape \(shape)")
+    require(
+      rank > 0 && range.lowerBound >= 0 && range.upperBound <= shape[0], "rows \(range) of shape \(shape)")
     let stride = shape.dropFirst().reduce(1, *)
     return Tensor(
       shape: [range.count] + shape.dropFirst(), storage: storage, offset: offset + range.lowerBound * stride)

@@ -35,7 +35,9 @@ public struct Checkpoint: Sendable {
   }
 
   private static func tokenizer(in folder: URL) throws -> (any Tokenizer)? {
-    nil
+    let file = folder.appendingPathComponent("tokenizer.model")
+    guard FileManager.default.fileExists(atPath: file.path) else { return nil }
+    return try SentencePieceTokenizer(folder: folder)
   }
 
   /// The tokenizer, or the error that says there is none.

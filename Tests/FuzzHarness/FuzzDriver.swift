@@ -28,11 +28,9 @@ final class FuzzDriver {
   ///
   /// - Parameter requiresAllCodes: Whether a code that never came up is a failure.
   func run(cases: [Int], requiresAllCodes: Bool) throws -> Bool {
-    for number in cases {
-      try runCase(number)
-      // Something is wrong with everything; the first failures say what.
-      if failures.count >= 20 { break }
-    }
+    var waiting = cases[...]
+    // With many failures something is wrong with everything; the first say what.
+    while !waiting.isEmpty && failures.count < 20 { try runSome(of: &waiting) }
     worker?.close()
     printTable()
     if requiresAllCodes { reportMissingCodes() }
@@ -47,13 +45,24 @@ final class FuzzDriver {
     return failures.isEmpty
   }
 
-  private func runCase(_ number: Int) throws {
+  /// Runs the next cases and takes those that were answered, or ended the worker, from the front.
+  private func runSome(of waiting: inout ArraySlice<Int>) throws {
     let worker = try readyWorker()
-    guard let answer = worker.ask("\(number)", seconds: Self.limitSeconds) else {
-      failures.append("case \(number) (\(targets[number % targets.count].name)): \(worker.waitForEnd())")
-      self.worker = nil
-      return
+    // Several at once, or both processes would mostly wait for each other.
+    let sent = waiting.prefix(50)
+    worker.send(sent)
+    for number in sent {
+      waiting.removeFirst()
+      guard let answer = worker.nextLine(seconds: Self.limitSeconds) else {
+        failures.append("case \(number) (\(targets[number % targets.count].name)): \(worker.waitForEnd())")
+        self.worker = nil
+        return
+      }
+      judge(number, answer)
     }
+  }
+
+  private func judge(_ number: Int, _ answer: String) {
     let fields = answer.split(separator: " ").map(String.init)
     guard fields.count == 7, fields[0] == "\(number)", let microseconds = Int(fields[3]),
       let peak = Int(fields[4]), let structure = Int(fields[5]), let data = Int(fields[6])
@@ -75,7 +84,7 @@ final class FuzzDriver {
   private func readyWorker() throws -> WorkerProcess {
     if let worker { return worker }
     let worker = try WorkerProcess(arguments: workerArguments)
-    let answer = worker.ask(nil, seconds: 60) ?? worker.waitForEnd()
+    let answer = worker.nextLine(seconds: 60) ?? worker.waitForEnd()
     guard answer.hasPrefix("ready "), let idle = Int(answer.dropFirst(6)) else {
       throw FuzzFailure(message: "the worker did not become ready: \(answer)")
     }

@@ -16,14 +16,16 @@ final class WorkerProcess {
     try process.run()
   }
 
-  /// Sends a line, if there is one, and returns the next line of the answer; nil if the worker ended instead.
+  /// Sends case numbers, which are answered in their order.
+  func send(_ numbers: ArraySlice<Int>) {
+    // A worker that has died is noticed when its answer is missing.
+    try? input.fileHandleForWriting.write(contentsOf: Data(numbers.map { "\($0)\n" }.joined().utf8))
+  }
+
+  /// The next line of the answer; nil if the worker ended instead.
   ///
   /// A worker that needs longer than `seconds` is killed, which ends it.
-  func ask(_ line: String?, seconds: Int) -> String? {
-    if let line {
-      // A worker that has died is noticed when its answer is missing.
-      try? input.fileHandleForWriting.write(contentsOf: Data((line + "\n").utf8))
-    }
+  func nextLine(seconds: Int) -> String? {
     let identifier = process.processIdentifier
     let watchdog = DispatchWorkItem { kill(identifier, SIGKILL) }
     DispatchQueue.global().asyncAfter(deadline: .now() + .seconds(seconds), execute: watchdog)

@@ -1,4 +1,4 @@
-import RunKit
+import TestSupport
 import XCTest
 
 @testable import TensorCore
@@ -14,15 +14,6 @@ final class AttentionTests: XCTestCase {
     let mask: AttentionMask
   }
 
-  private func randomTensor(_ shape: [Int], seed: UInt64, scale: Float = 1) -> Tensor {
-    var state = seed &* 0x9E37_79B9_7F4A_7C15 | 1
-    return Tensor(
-      (0..<shape.reduce(1, *)).map { _ in
-        state = state &* 6_364_136_223_846_793_005 &+ 1_442_695_040_888_963_407
-        return (Float(state >> 40) / Float(1 << 24) - 0.5) * 2 * scale
-      }, shape: shape)
-  }
-
   private func makeCase(mask: AttentionMask, block: (Int, Int) = (128, 512), scale: Float = 3) -> Case {
     let sequences = [
       AttentionSequence(queries: 0..<37, keys: 0..<37),
@@ -31,7 +22,8 @@ final class AttentionTests: XCTestCase {
     ]
     return Case(
       attention: Attention(heads: 4, keyValueHeads: 2, headSize: 8, queryBlock: block.0, keyBlock: block.1),
-      queries: randomTensor([60, 32], seed: 1, scale: scale), keys: randomTensor([90, 16], seed: 2, scale: scale),
+      queries: randomTensor([60, 32], seed: 1, scale: scale),
+      keys: randomTensor([90, 16], seed: 2, scale: scale),
       values: randomTensor([90, 16], seed: 3), sequences: sequences, mask: mask)
   }
 
@@ -54,7 +46,8 @@ final class AttentionTests: XCTestCase {
             else { return -.infinity }
             var dot = 0.0
             for i in 0..<size {
-              dot += Double(q[row * 32 + head * size + i])
+              dot +=
+                Double(q[row * 32 + head * size + i])
                 * Double(k[(sequence.keys.lowerBound + key) * 16 + keyHead * size + i])
             }
             return dot * Double(test.attention.scale)
@@ -122,7 +115,8 @@ final class AttentionTests: XCTestCase {
           let place = row * 4 + head
           for key in p.indices {
             columnTotals[key] += p[key]
-            let found = fullValues[(head * sequence.queries.count + row - sequence.queries.lowerBound) * p.count + key]
+            let found = fullValues[
+              (head * sequence.queries.count + row - sequence.queries.lowerBound) * p.count + key]
             XCTAssertEqual(Double(found), p[key], accuracy: tolerance, "\(label) p row \(row) key \(key)")
           }
           for group in 0..<3 {
@@ -142,10 +136,12 @@ final class AttentionTests: XCTestCase {
             let value = p.indices.reduce(0.0) {
               $0 + p[$1] * Double(v[(sequence.keys.lowerBound + $1) * 16 + head / 2 * 8 + i])
             }
-            XCTAssertEqual(Double(out[row * 32 + head * 8 + i]), value, accuracy: tolerance, "\(label) output")
+            XCTAssertEqual(
+              Double(out[row * 32 + head * 8 + i]), value, accuracy: tolerance, "\(label) output")
           }
           let expectedEntropy = p.reduce(0) { $1 > 0 ? $0 - $1 * log($1) : $0 }
-          XCTAssertEqual(Double(entropy[place]), expectedEntropy, accuracy: 10 * tolerance, "\(label) entropy")
+          XCTAssertEqual(
+            Double(entropy[place]), expectedEntropy, accuracy: 10 * tolerance, "\(label) entropy")
           let best = p.sorted(by: >).prefix(3).filter { $0 > 0 }
           XCTAssertEqual(top[row][head].count, best.count, label)
           for (found, expected) in zip(top[row][head], best) {
@@ -179,6 +175,84 @@ final class AttentionTests: XCTestCase {
     let mass = try XCTUnwrap(statistics.groupMass).hostValues()
     for start in stride(from: 0, to: mass.count, by: 3) {
       XCTAssertEqual(mass[start] + mass[start + 1] + mass[start + 2], 1, accuracy: 1e-5)
+    }
+  }
+
+  func testBlockSizesAgreeOnGroupMass() throws {
+    // Logits of size s are taken off a maximum with 2^-24 s of error, which the exponential makes relative.
+    for (scale, absolute, relative): (Float, Double, Double) in [(1, 0, 1e-6), (3, 1e-6, 0)] {
+      let (count, heads) = (333, 3)
+      let queries = randomTensor([count, 48], seed: 1, scale: scale)
+      let (keys, values) = (
+        randomTensor([count, 48], seed: 2, scale: scale), randomTensor([count, 48], seed: 3)
+      )
+      var request = AttentionRequest()
+      request.groups = (0..<count).map { $0 < 40 ? 0 : $0 < 200 ? 1 : $0 % 5 < 3 ? 2 : 3 }
+      request.groupCount = 4
+      request.wantsGroupMass = true
+      let masses = try [count, 1, 7, 64].map { block in
+        let attention = Attention(
+          heads: heads, keyValueHeads: heads, headSize: 16, queryBlock: block, keyBlock: block)
+        let (_, statistics) = attention(
+          queries: queries, keys: keys, values: values,
+          sequences: [AttentionSequence(queries: 0..<count, keys: 0..<count)], mask: .causal, request: request
+        )
+        return try XCTUnwrap(statistics?.groupMass)
+      }
+      for mass in masses {
+        assertClose(
+          mass, masses[0].doubles, shape: [count, heads, 4], absolute: absolute, relative: relative,
+          "scale \(scale)")
+      }
+    }
+  }
+
+  func testNaNInAQueryReachesEveryStatisticOfItsRow() throws {
+    for place in [0, 7] {
+      let test = makeCase(mask: .causal, block: (7, 5))
+      var queries = test.queries.hostValues()
+      queries[20 * 32 + 8 + place] = .nan  // row 20, head 1
+      let broken = Case(
+        attention: test.attention, queries: Tensor(queries, shape: [60, 32]), keys: test.keys,
+        values: test.values,
+        sequences: test.sequences, mask: test.mask)
+      for edit in [nil, { _, _, _ in }] as [AttentionEdit?] {
+        let (output, statistics) = try run(broken, everything(), edit: edit)
+        let isBroken = { (row: Int, head: Int) in row == 20 && head == 1 }
+        for (index, value) in output.hostValues().enumerated() {
+          XCTAssertEqual(value.isNaN, isBroken(index / 32, index % 32 / 8), "output \(index)")
+        }
+        for (index, value) in try XCTUnwrap(statistics.groupMass).hostValues().enumerated() {
+          XCTAssertEqual(value.isNaN, isBroken(index / 12, index % 12 / 3), "mass \(index)")
+        }
+        for (index, value) in try XCTUnwrap(statistics.entropy).hostValues().enumerated() {
+          XCTAssertEqual(value.isNaN, isBroken(index / 4, index % 4), "entropy \(index)")
+        }
+        XCTAssertTrue(try XCTUnwrap(statistics.topKeys)[20][1].allSatisfy(\.probability.isNaN))
+        XCTAssertEqual(try XCTUnwrap(statistics.topKeys)[20][1].count, 3)
+        let columns = try XCTUnwrap(statistics.columnSums)[0].hostValues()
+        for (index, value) in columns.enumerated() {
+          XCTAssertEqual(value.isNaN, index / 37 == 1 && index % 37 <= 20, "column sum \(index)")
+        }
+      }
+    }
+  }
+
+  func testNaNInAKeyReachesEveryRowThatSeesIt() throws {
+    let test = makeCase(mask: .causal, block: (7, 5))
+    var keys = test.keys.hostValues()
+    keys[10 * 16 + 3] = .nan  // key 10 of the first sequence, key-value head 0, which heads 0 and 1 share
+    let broken = Case(
+      attention: test.attention, queries: test.queries, keys: Tensor(keys, shape: [90, 16]),
+      values: test.values,
+      sequences: test.sequences, mask: test.mask)
+    let (output, statistics) = try run(broken, everything())
+    let isBroken = { (row: Int, head: Int) in 10..<37 ~= row && head < 2 }
+    for (index, value) in output.hostValues().enumerated() {
+      XCTAssertEqual(value.isNaN, isBroken(index / 32, index % 32 / 8), "output \(index)")
+    }
+    for (index, value) in try XCTUnwrap(statistics.groupMass).hostValues().enumerated() {
+      XCTAssertEqual(value.isNaN, isBroken(index / 12, index % 12 / 3), "mass \(index)")
     }
   }
 
@@ -222,14 +296,16 @@ final class AttentionTests: XCTestCase {
   func testARaggedBatchHasTheBitsOfItsSequencesAlone() throws {
     let test = makeCase(mask: .causal)
     let together = test.attention(
-      queries: test.queries, keys: test.keys, values: test.values, sequences: test.sequences, mask: .causal).output
+      queries: test.queries, keys: test.keys, values: test.values, sequences: test.sequences, mask: .causal
+    ).output
     for sequence in test.sequences {
       let alone = test.attention(
         queries: test.queries.slice(sequence.queries), keys: test.keys.slice(sequence.keys),
         values: test.values.slice(sequence.keys),
         sequences: [
           AttentionSequence(queries: 0..<sequence.queries.count, keys: 0..<sequence.keys.count)
-        ], mask: .causal).output
+        ], mask: .causal
+      ).output
       XCTAssertEqual(alone, together.slice(sequence.queries))
     }
   }

@@ -10,3 +10,11 @@ public enum Fixtures {
       .appendingPathComponent("Fixtures").appendingPathComponent(name)
   }
 }
+
+extension Fixtures {
+  /// A file of the embedded checkpoint, in `checkpoints/avdigits`.
+  public static func embedded(_ name: String = "") -> URL {
+    URL(fileURLWithPath: #filePath).deletingLastPathComponent().deletingLastPathComponent()
+      .deletingLastPathComponent().appendingPathComponent("checkpoints/avdigits").appendingPathComponent(name)
+  }
+}

@@ -62,7 +62,7 @@ public struct AttentionProbe {
       visible: visible.counts, queryCount: rows.count, text: sample.turns.map(\.text).joined(separator: "\n"),
       answer: sample.answer, generated: generated, share: sums.share,
       sinkShare: definition.sinks == .auto ? sums.sinkShare : nil, sinks: sinks, entropy: sums.entropy,
-      baseline: visible.uniform,
+      baseline: visible.uniform.map { Float($0) },
       queryTokens: observer.queryTokens.enumerated().map { position, share in
         AttentionRecord.QueryToken(
           row: rows[position], piece: prompt.piece(at: rows[position]), predicts: predicted(rows[position], prompt),

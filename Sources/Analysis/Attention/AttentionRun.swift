@@ -1,4 +1,4 @@
-public import Foundation
+import Foundation
 public import RunKit
 public import TokenModel
 
@@ -60,16 +60,16 @@ public struct AttentionRun {
     progress(done.count, skipped)
     for index in all where !done.contains(index) {
       if Interrupts.isRequested {
-        try writer.close()
+        try writer.sync()
         return .stopped(done: done.count, of: all.count)
       }
       let measured = try measure(index)
       if measured.record == nil { skipped += 1 }
-      try writer.append(measured.json(definition: context.definition))
+      try writer.append(measured.json(context.definition))
       done.insert(index)
       progress(done.count, skipped)
     }
-    try writer.close()
+    try writer.sync()
     return .complete
   }
 

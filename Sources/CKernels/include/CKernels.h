@@ -23,9 +23,7 @@ void ck_gelu_tanh(const float *a, float *out, size_t n);
 
 // Reductions of one row, in sixteen fixed lanes.
 float ck_sum(const float *a, size_t n);
-float ck_max(const float *a, size_t n);
-float ck_dot(const float *a, const float *b, size_t n);
-float ck_sum_of_squares(const float *a, size_t n);
+float ck_max(const float *a, size_t n);  // NaN if there is one; -infinity of nothing
 
 // One row in, one row out.
 void ck_softmax(const float *a, float *out, size_t n);
@@ -35,11 +33,12 @@ void ck_layer_norm(const float *a, const float *weight, const float *bias, float
 // Rotate-half rotary embedding of one head of "half" pairs, in place.
 void ck_rotate_half(float *head, const float *cosine, const float *sine, size_t half);
 
-// Stored types to float.
-void ck_convert_bf16(const uint16_t *a, float *out, size_t n);
-void ck_convert_f16(const uint16_t *a, float *out, size_t n);
-float ck_dot_bf16(const uint16_t *a, const float *b, size_t n);
-float ck_dot_f16(const uint16_t *a, const float *b, size_t n);
+// Stored numbers (float, half, bfloat16), which may lie at any address: to float, and the dot product with floats.
+void ck_convert_f16(const void *a, float *out, size_t n);
+void ck_convert_bf16(const void *a, float *out, size_t n);
+float ck_dot_f32(const void *a, const float *b, size_t n);
+float ck_dot_f16(const void *a, const float *b, size_t n);
+float ck_dot_bf16(const void *a, const float *b, size_t n);
 
 // One block of attention logits of one query row (online softmax).
 // On return logits[0..<n] hold exp(scale * logit - m); *running_max and *running_sum are updated and the factor by

@@ -34,12 +34,24 @@ public struct SHA256: Sendable {
 
   /// The 32 bytes of the hash; nothing is added to the stream.
   public func digest() -> [UInt8] {
+    let words = digestWords()
+    return (0..<32).map { UInt8(truncatingIfNeeded: words[$0 / 4] >> UInt32(24 - 8 * ($0 % 4))) }
+  }
+
+  /// The hash as eight words, the first byte of each in its highest bits.
+  func digestWords() -> SIMD8<UInt32> {
     var copy = self
-    let zeros = (119 - Int(byteCount % 64)) % 64
-    var padding: [UInt8] = [0x80] + [UInt8](repeating: 0, count: zeros)
-    padding += Self.bigEndian(byteCount &* 8)
-    copy.update(padding)
-    return (0..<8).flatMap { Self.bigEndian(copy.hash[$0]) }
+    // Section 5.1.1: a one bit, zeros, and the number of bits fill the last block or two.
+    var tail = pending
+    tail.reserveCapacity(128)
+    tail.append(0x80)
+    while tail.count % 64 != 56 { tail.append(0) }
+    let bitCount = byteCount &* 8
+    for shift in stride(from: UInt64(56), through: 0, by: -8) {
+      tail.append(UInt8(truncatingIfNeeded: bitCount >> shift))
+    }
+    for start in stride(from: 0, to: tail.count, by: 64) { copy.compress(tail, at: start) }
+    return copy.hash
   }
 
   /// The hash of these bytes, as 64 lowercase hexadecimal digits.
@@ -73,41 +85,53 @@ public struct SHA256: Sendable {
     return text
   }
 
-  private static func bigEndian<Word: FixedWidthInteger>(_ word: Word) -> [UInt8] {
-    stride(from: Word.bitWidth - 8, through: 0, by: -8).map { UInt8(truncatingIfNeeded: word >> Word($0)) }
-  }
-
   /// Section 6.2.2: one block of 64 bytes. Names as in the standard.
   private mutating func compress(_ bytes: [UInt8], at start: Int) {
-    // Sixteen words of the schedule are enough at any time; a vector lives in registers, an array on the heap.
-    var w = SIMD16<UInt32>()
+    let block = bytes.span.extracting(start..<start + 64)
+    // On the stack: an array would be allocated for every block.
+    var w = InlineArray<64, UInt32>(repeating: 0)
     for t in 0..<16 {
-      let i = start + 4 * t
-      let high = UInt32(bytes[i]) << 24 | UInt32(bytes[i + 1]) << 16
-      w[t] = high | UInt32(bytes[i + 2]) << 8 | UInt32(bytes[i + 3])
+      let high = UInt32(block[4 * t]) << 24 | UInt32(block[4 * t + 1]) << 16
+      w[t] = high | UInt32(block[4 * t + 2]) << 8 | UInt32(block[4 * t + 3])
     }
+    for t in 16..<64 {
+      let w15 = w[t - 15]
+      let w2 = w[t - 2]
+      let small0 = Self.rotate(w15, 7) ^ Self.rotate(w15, 18) ^ (w15 >> 3)
+      let small1 = Self.rotate(w2, 17) ^ Self.rotate(w2, 19) ^ (w2 >> 10)
+      w[t] = w[t - 16] &+ small0 &+ w[t - 7] &+ small1
+    }
+    let k = Self.constants.span
     var (a, b, c, d) = (hash[0], hash[1], hash[2], hash[3])
     var (e, f, g, h) = (hash[4], hash[5], hash[6], hash[7])
-    for t in 0..<64 {
-      if t >= 16 {
-        let w15 = w[(t - 15) & 15]
-        let w2 = w[(t - 2) & 15]
-        let small0 = Self.rotate(w15, 7) ^ Self.rotate(w15, 18) ^ (w15 >> 3)
-        let small1 = Self.rotate(w2, 17) ^ Self.rotate(w2, 19) ^ (w2 >> 10)
-        w[t & 15] = w[t & 15] &+ small0 &+ w[(t - 7) & 15] &+ small1
-      }
-      let big1 = Self.rotate(e, 6) ^ Self.rotate(e, 11) ^ Self.rotate(e, 25)
-      let choice = (e & f) ^ (~e & g)
-      let t1 = h &+ big1 &+ choice &+ Self.constants[t] &+ w[t & 15]
-      let big0 = Self.rotate(a, 2) ^ Self.rotate(a, 13) ^ Self.rotate(a, 22)
-      let majority = (a & b) ^ (a & c) ^ (b & c)
-      (h, g, f, e, d, c, b, a) = (g, f, e, d &+ t1, c, b, a, t1 &+ big0 &+ majority)
+    // Eight rounds bring each variable back to its own name, so that none has to be moved.
+    for t in stride(from: 0, to: 64, by: 8) {
+      Self.round(a, b, c, &d, e, f, g, &h, k[t] &+ w[t])
+      Self.round(h, a, b, &c, d, e, f, &g, k[t + 1] &+ w[t + 1])
+      Self.round(g, h, a, &b, c, d, e, &f, k[t + 2] &+ w[t + 2])
+      Self.round(f, g, h, &a, b, c, d, &e, k[t + 3] &+ w[t + 3])
+      Self.round(e, f, g, &h, a, b, c, &d, k[t + 4] &+ w[t + 4])
+      Self.round(d, e, f, &g, h, a, b, &c, k[t + 5] &+ w[t + 5])
+      Self.round(c, d, e, &f, g, h, a, &b, k[t + 6] &+ w[t + 6])
+      Self.round(b, c, d, &e, f, g, h, &a, k[t + 7] &+ w[t + 7])
     }
     hash = hash &+ SIMD8(a, b, c, d, e, f, g, h)
   }
 
+  /// One round; what the standard moves from name to name, the caller passes rotated.
+  @inline(__always)
+  private static func round(
+    _ a: UInt32, _ b: UInt32, _ c: UInt32, _ d: inout UInt32, _ e: UInt32, _ f: UInt32, _ g: UInt32,
+    _ h: inout UInt32, _ word: UInt32
+  ) {
+    let t1 = h &+ (rotate(e, 6) ^ rotate(e, 11) ^ rotate(e, 25)) &+ ((e & f) ^ (~e & g)) &+ word
+    d &+= t1
+    h = t1 &+ (rotate(a, 2) ^ rotate(a, 13) ^ rotate(a, 22)) &+ ((a & b) ^ (a & c) ^ (b & c))
+  }
+
+  @inline(__always)
   private static func rotate(_ word: UInt32, _ count: UInt32) -> UInt32 {
-    word >> count | word << (32 - count)
+    word &>> count | word &<< (32 &- count)
   }
 
   // The fractional parts of the cube roots of the first sixty-four primes.

@@ -24,7 +24,9 @@ public struct RandomStream: RandomNumberGenerator, Sendable {
   ///   - step: The step in the epoch, from 0.
   ///   - id: What distinguishes streams of the same step: a layer, a sample, a replicate.
   public init(seed: Int, purpose: String, epoch: Int = 0, step: Int = 0, id: Int = 0) {
-    var message = [UInt8]("mmprobe.stream/v1".utf8)
+    var message: [UInt8] = []
+    message.reserveCapacity(64 + purpose.utf8.count)
+    message += "mmprobe.stream/v1".utf8
     for number in [seed, epoch, step, id] {
       let bits = UInt64(bitPattern: Int64(number))
       for shift in stride(from: UInt64(0), to: 64, by: 8) {
@@ -34,9 +36,9 @@ public struct RandomStream: RandomNumberGenerator, Sendable {
     message += purpose.utf8
     var sha = SHA256()
     sha.update(message)
-    let digest = sha.digest()
+    let digest = sha.digestWords()
     func word(_ index: Int) -> UInt64 {
-      (0..<8).reduce(0) { $0 | UInt64(digest[8 * index + $1]) << UInt64(8 * $1) }
+      (UInt64(digest[2 * index]) << 32 | UInt64(digest[2 * index + 1])).byteSwapped
     }
     self.init(state: (word(0), word(1), word(2), word(3)))
   }

@@ -72,7 +72,7 @@ public struct StoredTensor: Sendable {
     switch elementType {
     case .f64: storage.elements(of: Double.self) { Float($0) }
     case .f32: storage.elements(of: Float.self) { $0 }
-    case .f16: storage.elements(of: UInt16.self) { Float(Float16(bitPattern: $0)) }
+    case .f16: storage.halves()
     case .bf16: storage.elements(of: UInt16.self) { Float(bitPattern: UInt32($0) << 16) }
     case .i16: storage.elements(of: Int16.self) { Float($0) }
     case .u16: storage.elements(of: UInt16.self) { Float($0) }

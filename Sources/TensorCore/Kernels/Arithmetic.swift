@@ -5,9 +5,13 @@ extension Tensor {
   /// The elementwise sum.
   public static func + (left: Tensor, right: Tensor) -> Tensor { unsafe Kernels.zip(left, right, ck_add) }
   /// The elementwise difference.
-  public static func - (left: Tensor, right: Tensor) -> Tensor { unsafe Kernels.zip(left, right, ck_subtract) }
+  public static func - (left: Tensor, right: Tensor) -> Tensor {
+    unsafe Kernels.zip(left, right, ck_subtract)
+  }
   /// The elementwise product.
-  public static func * (left: Tensor, right: Tensor) -> Tensor { unsafe Kernels.zip(left, right, ck_multiply) }
+  public static func * (left: Tensor, right: Tensor) -> Tensor {
+    unsafe Kernels.zip(left, right, ck_multiply)
+  }
   /// The elementwise quotient.
   public static func / (left: Tensor, right: Tensor) -> Tensor { unsafe Kernels.zip(left, right, ck_divide) }
   /// Every element times a number.

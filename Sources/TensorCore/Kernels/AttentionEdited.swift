@@ -15,8 +15,8 @@ extension AttentionJob {
       var (maximum, sum) = (Self.masked, Float(0))
       let reach = reach(block, row: row, keys: 0..<keyCount)
       _ = unsafe ck_softmax_update(line, reach, shape.scale, &maximum, &sum)
+      unsafe ck_multiply_scalar(line, sum == 0 ? 0 : 1 / sum, line, reach)
       unsafe (line + reach).update(repeating: 0, count: keyCount - reach)
-      unsafe ck_multiply_scalar(line, sum > 0 ? 1 / sum : 0, line, keyCount)
       var probabilities = unsafe Array(UnsafeBufferPointer(start: line, count: keyCount))
       edit(block.head, row, &probabilities)
       require(probabilities.count == keyCount, "an attention edit changed the number of keys")
@@ -48,19 +48,20 @@ extension AttentionJob {
       for run in groupRuns[block.sequence] {
         for key in run.keys {
           unsafe ck_add_scaled(
-            target + run.group * shape.headSize, first + key * values.columns, probabilities[key], shape.headSize)
+            target + run.group * shape.headSize, first + key * values.columns, probabilities[key],
+            shape.headSize)
         }
       }
     }
     if let entropy = results.entropy {
-      unsafe entropy.base[place] = probabilities.reduce(0) { $1 > 0 ? $0 - $1 * logf($1) : $0 }
+      unsafe entropy.base[place] = probabilities.reduce(0) { $1 <= 0 ? $0 : $0 - $1 * logf($1) }
     }
     if request.topKeyCount > 0 {
-      var best: [(logit: Float, key: Int)] = []
-      for (key, probability) in probabilities.enumerated() where probability > 0 {
-        best.keepLargest((probability, key), limit: request.topKeyCount)
+      var best = LargestElements(limit: request.topKeyCount)
+      for (key, probability) in probabilities.enumerated() where !(probability <= 0) {
+        best.insert(probability, at: key)
       }
-      results.setTopKeys(place, best.map { ($0.key, $0.logit) })
+      results.setTopKeys(place, best.elements.map { ($0.index, $0.value) })
     }
     unsafe probabilities.withUnsafeBufferPointer { line in
       guard let start = line.baseAddress else { return }

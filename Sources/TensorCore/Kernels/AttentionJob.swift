@@ -42,7 +42,8 @@ struct AttentionJob: @unchecked Sendable {
   ) {
     let width = shape.keyValueHeads * shape.headSize
     require(
-      queries.rank == 2 && queries.columns == shape.heads * shape.headSize, "queries of shape \(queries.shape)")
+      queries.rank == 2 && queries.columns == shape.heads * shape.headSize,
+      "queries of shape \(queries.shape)")
     require(
       keys.rank == 2 && keys.columns == width && keys.shape == values.shape,
       "keys \(keys.shape), values \(values.shape)")
@@ -53,7 +54,8 @@ struct AttentionJob: @unchecked Sendable {
     require(
       !(request.wantsGroupMass || request.wantsValueSums) || request.groups.count == keys.rows,
       "\(request.groups.count) groups for \(keys.rows) key rows")
-    require(request.groups.allSatisfy { $0 < request.groupCount }, "a group outside 0..<\(request.groupCount)")
+    require(
+      request.groups.allSatisfy { $0 < request.groupCount }, "a group outside 0..<\(request.groupCount)")
     require(
       knockouts.allSatisfy { $0.queries.count == queries.rows && $0.keys.count == keys.rows },
       "a knockout of other sizes than the call")
@@ -113,7 +115,9 @@ struct AttentionJob: @unchecked Sendable {
     var blocks: [Block] = []
     for (index, sequence) in sequences.enumerated() {
       for head in 0..<shape.heads {
-        for start in stride(from: sequence.queries.lowerBound, to: sequence.queries.upperBound, by: shape.queryBlock) {
+        for start in stride(
+          from: sequence.queries.lowerBound, to: sequence.queries.upperBound, by: shape.queryBlock)
+        {
           let end = min(start + shape.queryBlock, sequence.queries.upperBound)
           blocks.append(Block(sequence: index, head: head, rows: start..<end))
         }
@@ -134,7 +138,8 @@ struct AttentionJob: @unchecked Sendable {
   func logits(
     _ block: Block, keys range: Range<Int>, into logits: UnsafeMutablePointer<Float>, leading: Int
   ) {
-    let queryStart = unsafe queries.base + block.rows.lowerBound * queries.columns + block.head * shape.headSize
+    let queryStart =
+      unsafe queries.base + block.rows.lowerBound * queries.columns + block.head * shape.headSize
     unsafe Kernels.gemm(
       queryStart, transposed: false, leading: queries.columns,
       keyStart(block, of: keys) + range.lowerBound * keys.columns, transposed: true, leading: keys.columns,
@@ -144,12 +149,16 @@ struct AttentionJob: @unchecked Sendable {
       let line = unsafe logits + position * leading
       let gap = visible.first.upperBound..<visible.second.lowerBound
       for key in gap.clamped(to: range) { unsafe line[key - range.lowerBound] = Self.masked }
-      for key in max(visible.second.upperBound, range.lowerBound)..<max(visible.second.upperBound, range.upperBound) {
+      for key in max(
+        visible.second.upperBound, range.lowerBound)..<max(visible.second.upperBound, range.upperBound)
+      {
         unsafe line[key - range.lowerBound] = Self.masked
       }
       for knockout in knockouts where knockout.queries[row] {
         let first = sequences[block.sequence].keys.lowerBound
-        for key in range where knockout.keys[first + key] { unsafe line[key - range.lowerBound] = Self.masked }
+        for key in range where knockout.keys[first + key] {
+          unsafe line[key - range.lowerBound] = Self.masked
+        }
       }
     }
   }

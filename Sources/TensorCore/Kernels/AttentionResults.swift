@@ -16,7 +16,8 @@ import Synchronization
     let (rows, heads, request) = (job.reportedRows.count, job.shape.heads, job.request)
     groupMass = request.wantsGroupMass ? Tensor(uninitialized: [rows, heads, request.groupCount]) : nil
     valueSums =
-      request.wantsValueSums ? Tensor(uninitialized: [rows, heads, request.groupCount, job.shape.headSize]) : nil
+      request.wantsValueSums
+      ? Tensor(uninitialized: [rows, heads, request.groupCount, job.shape.headSize]) : nil
     entropy = request.wantsEntropy ? Tensor(uninitialized: [rows, heads]) : nil
     topKeys = Mutex(Array(repeating: [], count: request.topKeyCount > 0 ? rows * heads : 0))
     let needsSecondPass = request.wantsColumnSums || request.wantsProbabilities
@@ -118,7 +119,8 @@ import Synchronization
 
   /// Adds one row's probabilities (`line` times `factor`) for keys from `start`.
   func add(
-    _ line: UnsafePointer<Float>, count: Int, factor: Float, _ block: AttentionJob.Block, row: Int, from start: Int
+    _ line: UnsafePointer<Float>, count: Int, factor: Float, _ block: AttentionJob.Block, row: Int,
+    from start: Int
   ) {
     if !columnSums.isEmpty {
       let sums = columnSums[block.sequence]

@@ -10,7 +10,7 @@ import Glibc
   let mass: TensorStorage  // [rows, groups]
   let valueSums: TensorStorage?  // [groups, rows, headSize]
   var rawLogits: [Float]
-  var top: [[(logit: Float, key: Int)]]
+  var top: [LargestElements]
 
   init(_ job: AttentionJob, rows: Int, keyBlock: Int, reports: Bool) {
     self.rows = rows
@@ -28,7 +28,8 @@ import Glibc
     if let valueSums { unsafe valueSums.pointer.update(repeating: 0, count: valueSums.count) }
     let keepsLogits = reports && (job.request.wantsEntropy || job.request.topKeyCount > 0)
     rawLogits = keepsLogits ? [Float](repeating: 0, count: keyBlock) : []
-    top = reports && job.request.topKeyCount > 0 ? [[(logit: Float, key: Int)]](repeating: [], count: rows) : []
+    let best = LargestElements(limit: job.request.topKeyCount)
+    top = reports && best.limit > 0 ? [LargestElements](repeating: best, count: rows) : []
   }
 
   var maximum: UnsafeMutablePointer<Float> { unsafe running.pointer }
@@ -61,7 +62,8 @@ extension AttentionJob {
           line, reach, shape.scale, state.maximum + position, state.sum + position)
         unsafe (line + reach).update(repeating: 0, count: range.count - reach)
         if start > 0 && correction != 1 {
-          unsafe ck_multiply_scalar(result + position * width, correction, result + position * width, headSize)
+          unsafe ck_multiply_scalar(
+            result + position * width, correction, result + position * width, headSize)
         }
         if isReported {
           unsafe reduce(block, position: position, line: line, keys: range, reach: reach, correction, state)
@@ -69,14 +71,16 @@ extension AttentionJob {
       }
       unsafe Kernels.gemm(
         state.logits.pointer, transposed: false, leading: keyBlock,
-        keyStart(block, of: values) + range.lowerBound * values.columns, transposed: false, leading: values.columns,
+        keyStart(block, of: values) + range.lowerBound * values.columns, transposed: false,
+        leading: values.columns,
         result, leading: width, rows: block.rows.count, columns: headSize, inner: range.count, beta: 1)
       if reports, let sums = state.valueSums {
         unsafe addValues(block, keys: range, state, to: sums.pointer)
       }
     }
     for (position, row) in block.rows.enumerated() {
-      let inverse = unsafe state.sum[position] > 0 ? 1 / state.sum[position] : 0
+      // A row without keys gives zeros; a sum that is not a number stays one.
+      let inverse = unsafe state.sum[position] == 0 ? 0 : 1 / state.sum[position]
       let line = unsafe result + position * width
       unsafe ck_multiply_scalar(line, inverse, line, headSize)
       if let results, reports, reportIndex[row] >= 0 {
@@ -105,9 +109,8 @@ extension AttentionJob {
       unsafe state.entropy[position] = unsafe state.entropy[position] * correction + added
     }
     if request.topKeyCount > 0 {
-      for key in 0..<reach where state.rawLogits[key] > Self.masked / 2 {
-        state.top[position].keepLargest(
-          (state.rawLogits[key], range.lowerBound + key), limit: request.topKeyCount)
+      for key in 0..<reach where !(state.rawLogits[key] < Self.masked / 2) {
+        state.top[position].insert(state.rawLogits[key], at: range.lowerBound + key)
       }
     }
     if let sums = state.valueSums, correction != 1 {
@@ -126,8 +129,10 @@ extension AttentionJob {
       let part = run.keys.clamped(to: range)
       guard !part.isEmpty else { continue }
       unsafe Kernels.gemm(
-        state.logits.pointer + (part.lowerBound - range.lowerBound), transposed: false, leading: state.keyBlock,
-        keyStart(block, of: values) + part.lowerBound * values.columns, transposed: false, leading: values.columns,
+        state.logits.pointer + (part.lowerBound - range.lowerBound), transposed: false,
+        leading: state.keyBlock,
+        keyStart(block, of: values) + part.lowerBound * values.columns, transposed: false,
+        leading: values.columns,
         sums + run.group * state.rows * shape.headSize, leading: shape.headSize,
         rows: state.rows, columns: shape.headSize, inner: part.count, beta: 1)
     }
@@ -135,13 +140,15 @@ extension AttentionJob {
 
   /// Divides by the softmax's denominator and stores the statistics of one row.
   private func finish(
-    _ block: Block, row: Int, position: Int, _ inverse: Float, _ state: BlockState, _ results: AttentionResults
+    _ block: Block, row: Int, position: Int, _ inverse: Float, _ state: BlockState,
+    _ results: AttentionResults
   ) {
     let groups = request.groupCount
     let place = reportIndex[row] * shape.heads + block.head
     if let mass = results.groupMass {
       for group in 0..<groups {
-        unsafe mass.base[place * groups + group] = unsafe state.mass.pointer[position * groups + group] * inverse
+        unsafe mass.base[place * groups + group] =
+          unsafe state.mass.pointer[position * groups + group] * inverse
       }
     }
     if let sums = results.valueSums, let state = state.valueSums {
@@ -154,22 +161,15 @@ extension AttentionJob {
     let (maximum, sum) = unsafe (state.maximum[position], state.sum[position])
     if let entropy = results.entropy {
       // H = log Z + m − Σ e s / Z with e = exp(s − m), Z = Σ e.
-      unsafe entropy.base[place] = unsafe sum > 0 ? max(0, logf(sum) + maximum - state.entropy[position] * inverse) : 0
+      let value = unsafe sum == 0 ? 0 : logf(sum) + maximum - state.entropy[position] * inverse
+      unsafe entropy.base[place] = value < 0 ? 0 : value
     }
     if request.topKeyCount > 0 {
       results.setTopKeys(
-        place, state.top[position].map { ($0.key, expf($0.logit * shape.scale - maximum) * inverse) })
+        place,
+        state.top[position].elements.map { ($0.index, expf($0.value * shape.scale - maximum) * inverse) })
     }
-    results.keepNormaliser(place, maximum: maximum, inverse: inverse)
-  }
-}
-
-extension [(logit: Float, key: Int)] {
-  /// Inserts into a descending list of at most `limit`; of equal logits the earlier key stays first.
-  mutating func keepLargest(_ candidate: (logit: Float, key: Int), limit: Int) {
-    if count == limit, let last, !(candidate.logit > last.logit) { return }
-    let place = firstIndex { candidate.logit > $0.logit } ?? count
-    insert(candidate, at: place)
-    if count > limit { removeLast() }
+    // Masked logits must stay far below the maximum of a row without keys too.
+    results.keepNormaliser(place, maximum: sum == 0 ? 0 : maximum, inverse: inverse)
   }
 }

@@ -2,9 +2,10 @@ import CKernels
 
 extension Kernels {
   typealias Unary = @convention(c) (UnsafePointer<Float>?, UnsafeMutablePointer<Float>?, Int) -> Void
-  typealias Binary = @convention(c) (
-    UnsafePointer<Float>?, UnsafePointer<Float>?, UnsafeMutablePointer<Float>?, Int
-  ) -> Void
+  typealias Binary =
+    @convention(c) (
+      UnsafePointer<Float>?, UnsafePointer<Float>?, UnsafeMutablePointer<Float>?, Int
+    ) -> Void
 
   /// Applies a C loop to every element.
   static func map(_ input: Tensor, _ loop: Unary) -> Tensor {

@@ -77,7 +77,7 @@ extension Kernels {
     switch weight.storage {
     case .dense(let tensor):
       for (position, row) in panel.enumerated() {
-        unsafe result[position] = unsafe ck_dot(tensor.base + row * inner, input, inner)
+        unsafe result[position] = unsafe ck_dot_f32(tensor.base + row * inner, input, inner)
       }
     case .stored(let stored):
       unsafe stored.storage.withUnsafeBytes { bytes in
@@ -86,25 +86,22 @@ extension Kernels {
         for (position, row) in panel.enumerated() {
           let weights = unsafe start + row * inner * size
           switch stored.elementType {
-          case .bf16:
-            unsafe result[position] = unsafe ck_dot_bf16(weights.assumingMemoryBound(to: UInt16.self), input, inner)
-          case .f16:
-            unsafe result[position] = unsafe ck_dot_f16(weights.assumingMemoryBound(to: UInt16.self), input, inner)
-          default:
-            unsafe result[position] = unsafe ck_dot(weights.assumingMemoryBound(to: Float.self), input, inner)
+          case .bf16: unsafe result[position] = unsafe ck_dot_bf16(weights, input, inner)
+          case .f16: unsafe result[position] = unsafe ck_dot_f16(weights, input, inner)
+          default: unsafe result[position] = unsafe ck_dot_f32(weights, input, inner)
           }
         }
       }
     }
   }
 
-  /// Stored elements to float32. The source may have any alignment; the C loops load unaligned.
-  private static func convert(
+  /// Stored f32, f16 or bf16 elements to float32, from any address.
+  static func convert(
     _ source: UnsafeRawPointer, _ type: ElementType, to target: UnsafeMutablePointer<Float>, count: Int
   ) {
     switch type {
-    case .bf16: unsafe ck_convert_bf16(source.assumingMemoryBound(to: UInt16.self), target, count)
-    case .f16: unsafe ck_convert_f16(source.assumingMemoryBound(to: UInt16.self), target, count)
+    case .bf16: unsafe ck_convert_bf16(source, target, count)
+    case .f16: unsafe ck_convert_f16(source, target, count)
     default: unsafe UnsafeMutableRawPointer(target).copyMemory(from: source, byteCount: count * 4)
     }
   }

@@ -119,28 +119,4 @@ extension Tensor {
       unsafe ck_layer_norm(source, scale.pointer, shift.pointer, epsilon, target, count)
     }
   }
-
-  /// The k largest elements of each innermost row, largest first; ties go to the lower index.
-  ///
-  /// - Returns: Values and indices, `rows` lists of `min(k, columns)` each.
-  public func topK(_ k: Int) -> (values: [[Float]], indices: [[Int]]) {
-    let width = min(max(k, 0), columns)
-    var (values, indices): ([[Float]], [[Int]]) = ([], [])
-    let columns = columns
-    let elements = hostValues()
-    for row in 0..<rows {
-      let start = row * columns
-      var best: [Int] = []
-      for column in 0..<columns {
-        let value = elements[start + column]
-        if best.count == width, let last = best.last, !(value > elements[start + last]) { continue }
-        let position = best.firstIndex { value > elements[start + $0] } ?? best.count
-        best.insert(column, at: position)
-        if best.count > width { best.removeLast() }
-      }
-      indices.append(best)
-      values.append(best.map { elements[start + $0] })
-    }
-    return (values, indices)
-  }
 }

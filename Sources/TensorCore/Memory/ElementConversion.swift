@@ -20,6 +20,18 @@ extension StoredBytes {
     }
   }
 
+  /// Reads every element as a half. (The compiler's own conversion follows the thread's denormal mode.)
+  func halves() -> [Float] {
+    unsafe withUnsafeBytes { raw in
+      unsafe [Float](unsafeUninitializedCapacity: raw.count / 2) { values, initializedCount in
+        if let source = raw.baseAddress, let target = values.baseAddress {
+          unsafe Kernels.convert(source, .f16, to: target, count: raw.count / 2)
+        }
+        initializedCount = raw.count / 2
+      }
+    }
+  }
+
   /// The little-endian bytes of some values.
   init<Value: BitwiseCopyable>(elements values: [Value]) {
     self = .owned(unsafe values.withUnsafeBytes { unsafe [UInt8]($0) })

@@ -1,5 +1,5 @@
 public import Foundation
-public import RunKit
+import RunKit
 import TensorCore
 
 /// The items of a data file, read one by one.

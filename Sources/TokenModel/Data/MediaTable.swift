@@ -1,5 +1,5 @@
 import Foundation
-public import TensorCore
+import TensorCore
 
 /// Media as rows of u8 tensors of a safetensors file: `image` `[rows, channels, height, width]`, `audio`
 /// `[rows, 1, mel bins, frames]`.
