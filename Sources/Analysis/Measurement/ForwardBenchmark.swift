@@ -1,5 +1,5 @@
 import RunKit
-public import TensorCore
+import TensorCore
 public import TokenModel
 
 extension AttentionRequest {
@@ -51,11 +51,14 @@ public struct ForwardBenchmark: Sendable {
 
   /// Measures.
   ///
-  /// - Parameter batch: The rows to run.
-  public func run(_ model: any LanguageModel, _ batch: TraceBatch) -> Measurement {
+  /// A pass begins with ids and media and ends with logits.
+  ///
+  /// - Throws: `PromptError`, `TraceError` where the inputs do not fit the model.
+  public func run(_ model: any LanguageModel, _ inputs: TraceInputs) throws -> Measurement {
     let sampler = MemorySampler()
     var seconds: [Double] = []
     var shareSum: Double?
+    var rowCount = 0
     for pass in 0..<warmUpCount + repeatCount {
       let observer = QuarterObserver(onlyLast: queries == .last)
       var options = ForwardOptions()
@@ -63,14 +66,16 @@ public struct ForwardBenchmark: Sendable {
       options.observers = takesStatistics ? [observer] : []
       if let queryBlock { options.queryBlock = queryBlock }
       let start = ProcessFacts.monotonicSeconds
-      let result = model.decoder.forward(batch.embeddings(model), context: batch.context, options: options)
+      let (embeddings, context) = try inputs.batch(for: model)
+      let result = model.decoder.forward(embeddings, context: context, options: options)
       let end = ProcessFacts.monotonicSeconds
-      precondition(result.logits != nil, "logits were asked for")
+      require(result.logits != nil, "logits were asked for")
+      rowCount = context.segments.rowCount
       if pass >= warmUpCount { seconds.append(end - start) }
       if takesStatistics { shareSum = observer.shareSum }
     }
     return Measurement(
-      seconds: seconds, peakBytes: sampler.stop(), rowCount: batch.context.segments.rowCount, shareSum: shareSum)
+      seconds: seconds, peakBytes: sampler.stop(), rowCount: rowCount, shareSum: shareSum)
   }
 }
 

@@ -1,4 +1,3 @@
-import Foundation
 import RunKit
 import TensorCore
 public import TokenModel
@@ -132,10 +131,10 @@ public struct InvariantChecks: Sendable {
 
   private func blocks(_ embeddings: Tensor, _ context: TokenContext) -> Check {
     let count = context.roles.count
-    let whole = forward(embeddings, context: context, observer: ShareObserver(), queryBlock: count).observer.shares
+    let whole = forward(embeddings, context: context, observer: QuarterShareObserver(), queryBlock: count).observer.shares
     let deviations = [1, 7, 64].map { block in
       Self.difference(
-        forward(embeddings, context: context, observer: ShareObserver(), queryBlock: block).observer.shares, whole)
+        forward(embeddings, context: context, observer: QuarterShareObserver(), queryBlock: block).observer.shares, whole)
     }
     return Check(
       name: "shares do not depend on the block size", deviation: deviations.reduce(0, Self.worse), tolerance: 1e-6,
@@ -206,7 +205,7 @@ private final class ProbabilityObserver: ForwardObserver {
 }
 
 /// Shares of each quarter of the keys, for every layer, row and head.
-private final class ShareObserver: ForwardObserver {
+private final class QuarterShareObserver: ForwardObserver {
   private(set) var shares: [[Float]] = []
 
   func attentionRequest(layer: Int, context: TokenContext, keyRows: KeyRows) -> AttentionRequest? {

@@ -1,5 +1,5 @@
 import RunKit
-public import TensorCore
+import TensorCore
 import TokenModel
 
 /// Inputs of a model and the outputs that another program computed for them, from one safetensors file.

@@ -104,6 +104,16 @@ private final class CaptureObserver: ForwardObserver {
   }
 }
 
+extension TraceInputs {
+  /// The rows that a model runs on, without padding: embeddings `[rows, hidden]` and what the rows are.
+  ///
+  /// - Throws: `PromptError`, `TraceError`.
+  public func batch(for model: any LanguageModel) throws -> (embeddings: Tensor, context: TokenContext) {
+    let batch = try Batch(self, model: model)
+    return (batch.embeddings, batch.context)
+  }
+}
+
 /// The ragged batch of raw inputs, and the way back to padded tensors.
 private struct Batch {
   let embeddings: Tensor

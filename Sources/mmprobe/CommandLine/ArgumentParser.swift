@@ -112,7 +112,7 @@ struct ArgumentParser {
     var positionals: [String: [String]] = [:]
     for positional in command.positionals {
       switch positional.count {
-      case .one: positionals[positional.name] = rest.popFirst().map { [$0] }
+      case .one, .optional: positionals[positional.name] = rest.popFirst().map { [$0] }
       case .oneOrMore:
         positionals[positional.name] = Array(rest)
         rest = []

@@ -40,16 +40,19 @@ final class Arguments {
   subscript(positional: Positional) -> String {
     get throws(UsageError) {
       guard let text = positionals[positional.name]?.first else {
-        throw .missingArgument(name: positional.spelling, command: command)
+        throw .missingArgument(name: positional.name, command: command)
       }
       return text
     }
   }
 
+  /// The value of a positional argument that may be missing.
+  func optional(_ positional: Positional) -> String? { positionals[positional.name]?.first }
+
   /// All values of a positional argument.
   func all(_ positional: Positional) throws(UsageError) -> [String] {
     guard let texts = positionals[positional.name], !texts.isEmpty else {
-      throw .missingArgument(name: positional.spelling, command: command)
+      throw .missingArgument(name: positional.name, command: command)
     }
     return texts
   }

@@ -35,7 +35,7 @@ extension Command {
 /// An argument without a name.
 struct Positional: Sendable, Equatable {
   /// How many there may be.
-  enum Count: Sendable { case one, oneOrMore }
+  enum Count: Sendable { case one, optional, oneOrMore }
   /// What stands for it in help, in capitals.
   let name: String
   /// How many there may be.
@@ -47,7 +47,13 @@ struct Positional: Sendable, Equatable {
   static let model = Positional(name: "MODEL", count: .one, help: "a checkpoint folder: config.json, safetensors weights, tokenizer")
 
   /// In a usage line.
-  var spelling: String { count == .one ? name : name + "..." }
+  var spelling: String {
+    switch count {
+    case .one: name
+    case .optional: "[\(name)]"
+    case .oneOrMore: name + "..."
+    }
+  }
 }
 
 /// A command line that can be copied, and what it does.

@@ -1,0 +1,40 @@
+import Foundation
+import RunKit
+import TokenModel
+
+/// Small things that several commands share.
+enum Support {
+  /// Opens the model folder of a command.
+  static func checkpoint(_ path: String) throws -> Checkpoint {
+    try Checkpoint(folder: URL(fileURLWithPath: path, isDirectory: true))
+  }
+
+  /// The last part of a path, for headings.
+  static func name(_ path: String) -> String { URL(fileURLWithPath: path).standardizedFileURL.lastPathComponent }
+
+  /// A count with commas between thousands.
+  static func grouped(_ count: Int) -> String {
+    let digits = String(abs(count))
+    var text = ""
+    for (index, digit) in digits.enumerated() {
+      if index > 0 && (digits.count - index) % 3 == 0 { text += "," }
+      text.append(digit)
+    }
+    return (count < 0 ? "-" : "") + text
+  }
+
+  /// Sizes of axes, such as `1 x 8 x 8`.
+  static func shape(_ sizes: [Int]) -> String { sizes.map(String.init).joined(separator: " x ") }
+
+  /// A small number with two significant digits, such as `2.4e-05`.
+  static func scientific(_ value: Double) -> String {
+    if value.isNaN { return "nan" }
+    if value.isInfinite { return "inf" }
+    if value == 0 { return "0" }
+    var (mantissa, exponent) = (abs(value), 0)
+    while mantissa >= 9.95 { (mantissa, exponent) = (mantissa / 10, exponent + 1) }
+    while mantissa < 0.995 { (mantissa, exponent) = (mantissa * 10, exponent - 1) }
+    let digits = abs(exponent) < 10 ? "0\(abs(exponent))" : "\(abs(exponent))"
+    return (value < 0 ? "-" : "") + Decimals.text(mantissa, places: 1) + "e" + (exponent < 0 ? "-" : "+") + digits
+  }
+}

@@ -1,0 +1,77 @@
+import RunKit
+import TensorCore
+import TokenModel
+
+/// `mmprobe trace`: raw inputs in, named intermediates out.
+struct TraceCommand: Command {
+  static let name = "trace"
+  static let summary = "run raw inputs and save logits, hidden states, attention, ..."
+  static let discussion = """
+    Inputs have the names transformers gives them: input_ids [batch, tokens], and if
+    wanted attention_mask and position_ids of the same shape; media are bytes,
+    image_u8 and audio_u8 [media, channels, ...], in the order of their placeholders,
+    one placeholder id for each medium.
+
+    Names to capture: logits; hidden.0 (input of layer 0) to hidden.L (after the
+    final norm); attention.0 to attention.(L-1) [batch, heads, queries, keys];
+    embeddings; finalNorm; layers.N.SITE with the sites input, attentionNorm, query,
+    key, value, attention, attentionOutput, afterAttention, feedForwardNorm, gate,
+    up, feedForwardOutput, output. Layers count from 0.
+
+    Left- or right-padded batches keep their side. Rows of padding are 0, and the
+    output then holds attention_mask too.
+    """
+  static let inputs = Option<String>.required("inputs", "FILE", "safetensors file with the inputs")
+  static let output = Option<String>.required("output", short: "o", "FILE", "safetensors file to write")
+  static let capture = Option<[String]>.list(
+    "capture", "LIST", absence: "logits, hidden states and attention", "names to save, with commas between")
+  static let positionals = [Positional.model]
+  static let options = [inputs.declaration, output.declaration, capture.declaration]
+  static let examples = [
+    Example(purpose: "Everything", line: "trace model --inputs in.safetensors -o out.safetensors"),
+    Example(
+      purpose: "The last hidden states and the queries of layer 1",
+      line: "trace model --inputs in.safetensors -o out.safetensors \\\n    --capture finalNorm,layers.1.query"),
+  ]
+
+  private let model: String
+  private let inputs: String
+  private let output: String
+  private let names: [String]
+
+  init(_ arguments: Arguments) throws(UsageError) {
+    model = try arguments[Positional.model]
+    inputs = try arguments[Self.inputs]
+    output = try arguments[Self.output]
+    names = try arguments[Self.capture]
+  }
+
+  func run(_ session: Session) throws -> ExitStatus {
+    let checkpoint = try Support.checkpoint(model)
+    let trace = try Trace(checkpoint.model, names: names.isEmpty ? nil : names)
+    let file = try SafetensorsFile(path: inputs)
+    let traceInputs = try TraceInputs(file.tensors, path: inputs, model: checkpoint.model)
+    let tensors = try trace.run(traceInputs)
+    try SafetensorsWriter.write(tensors: tensors, to: output)
+    let elementCount = tensors.reduce(0) { $0 + $1.elementCount }
+    if session.console.wantsJSON {
+      let list = tensors.map { tensor -> JSONValue in
+        [
+          "name": .string(tensor.name), "type": .string(tensor.elementType.rawValue),
+          "shape": .array(tensor.shape.map(JSONValue.integer)),
+        ]
+      }
+      try session.console.document([
+        "output": .string(output), "sequences": .integer(traceInputs.rows.count), "elements": .integer(elementCount),
+        "tensors": .array(list),
+      ])
+    } else {
+      var table = TextTable([.text("name"), .text("type"), .text("shape")])
+      for tensor in tensors { table.append([tensor.name, tensor.elementType.rawValue, Support.shape(tensor.shape)]) }
+      try session.console.write(table.text)
+      session.console.note(
+        "\(tensors.count) tensors with \(Support.grouped(elementCount)) elements written to \(output)")
+    }
+    return .success
+  }
+}
