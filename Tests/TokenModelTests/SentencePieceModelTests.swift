@@ -164,9 +164,12 @@ final class SentencePieceModelTests: XCTestCase {
     }
   }
 
-  private func assertMalformed(_ bytes: [UInt8], _ expectation: String, _ note: String = "", line: UInt = #line) {
+  private func assertMalformed(
+    _ bytes: [UInt8], _ expectation: String, _ note: String = "", line: UInt = #line
+  ) {
     XCTAssertThrowsError(try load(bytes), expectation + note, line: line) { error in
-      guard case .malformedModel("folder/tokenizer.model", let offset, let expected) = error as? TokenizerError
+      guard
+        case .malformedModel("folder/tokenizer.model", let offset, let expected) = error as? TokenizerError
       else { return XCTFail("\(error)", line: line) }
       XCTAssertTrue(expected.contains(expectation), expected, line: line)
       XCTAssertTrue(0...bytes.count ~= offset, "\(offset)", line: line)
