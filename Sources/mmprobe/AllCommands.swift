@@ -1,7 +1,7 @@
 /// Every command, in the order of help.
 enum AllCommands {
   static let list: [any Command.Type] = [
-    InspectCommand.self, TraceCommand.self, VerifyCommand.self,
-    DoctorCommand.self, BenchForwardCommand.self,
+    InspectCommand.self, TokensCommand.self, EvalCommand.self, GenerateCommand.self, TraceCommand.self,
+    VerifyCommand.self, DoctorCommand.self, BenchForwardCommand.self,
   ]
 }

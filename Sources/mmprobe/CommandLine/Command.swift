@@ -3,7 +3,7 @@ import RunKit
 /// One subcommand: what it is called, what it takes, and what it does.
 ///
 /// Everything that can be wrong in the command line is found by `init` and `validate`, before anything is loaded.
-protocol Command {
+protocol Command: Sendable {
   /// What a user types.
   static var name: String { get }
   /// One line for the list of commands.

@@ -10,16 +10,7 @@ struct ErrorReport {
   let status: ExitStatus
 
   init(_ error: any Error) {
-    if let error = error as? any DescribedError {
-      self.init(described: error)
-    } else {
-      // Every error that input can cause is described; another one is a defect of this program.
-      code = "internal"
-      message = "unexpected: \(error.localizedDescription)"
-      hint = "this is a defect of mmprobe; please report it with the command line and this message"
-      path = nil
-      status = .internalFailure
-    }
+    self = if let described = error as? any DescribedError { Self(described: described) } else { Self(defect: error) }
   }
 
   private init(described error: some DescribedError) {
@@ -28,6 +19,15 @@ struct ErrorReport {
     hint = error.recoverySuggestion
     path = error.path
     status = error.exitStatus
+  }
+
+  /// Every error that input can cause is described; another one is a defect of this program.
+  private init(defect error: any Error) {
+    code = "internal"
+    message = "unexpected: \(error.localizedDescription)"
+    hint = "this is a defect of mmprobe; please report it with the command line and this message"
+    path = nil
+    status = .internalFailure
   }
 
   /// `{"error": {"code", "message", "hint", "path"}}`.
