@@ -28,6 +28,8 @@ public struct LLaMAConfiguration: Sendable, Equatable {
   public let attentionHasBias: Bool
   /// Whether gate, up and down have biases.
   public let feedForwardHasBias: Bool
+  /// Whether queries and keys pass an RMS norm of each head before rotation, as in Qwen3.
+  public let normalisesQueryAndKey: Bool
   /// Whether the output layer is the embedding table.
   public let tiesEmbeddings: Bool
   /// Ids that end a sequence.
@@ -67,6 +69,7 @@ public struct LLaMAConfiguration: Sendable, Equatable {
     rotaryScaling = try Self.rotaryScaling(scaling)
     attentionHasBias = try reader.bool("attention_bias", default: false)
     feedForwardHasBias = try reader.bool("mlp_bias", default: false)
+    normalisesQueryAndKey = try reader.bool("qk_norm", default: false)
     tiesEmbeddings = try reader.bool("tie_word_embeddings", default: false)
     endIDs = try reader.tokenIDs("eos_token_id", below: vocabularySize)
     beginID = try reader.tokenIDs("bos_token_id", below: vocabularySize).first

@@ -14,6 +14,8 @@ public final class LLaMADecoder: Sendable {
     let key: any LinearLayer  // self_attn.k_proj
     let value: any LinearLayer  // self_attn.v_proj
     let output: any LinearLayer  // self_attn.o_proj
+    let queryNorm: Tensor?  // self_attn.q_norm: [headSize]
+    let keyNorm: Tensor?  // self_attn.k_norm: [headSize]
     let feedForwardNorm: Tensor  // post_attention_layernorm
     let gate: any LinearLayer  // mlp.gate_proj
     let up: any LinearLayer  // mlp.up_proj
@@ -48,6 +50,10 @@ public final class LLaMADecoder: Sendable {
     layers = try (0..<configuration.layerCount).map { index in
       let source = model.under("layers.\(index)")
       let (attention, feedForward) = (source.under("self_attn"), source.under("mlp"))
+      let headNorm = { (name: String) -> Tensor? in
+        try configuration.normalisesQueryAndKey
+          ? attention.tensor("\(name).weight", shape: [configuration.headSize]) : nil
+      }
       let (hasBias, hasInnerBias) = (configuration.attentionHasBias, configuration.feedForwardHasBias)
       return Layer(
         inputNorm: try source.tensor("input_layernorm.weight", shape: [hidden]),
@@ -55,6 +61,7 @@ public final class LLaMADecoder: Sendable {
         key: try attention.linear("k_proj", from: hidden, to: keyWidth, hasBias: hasBias),
         value: try attention.linear("v_proj", from: hidden, to: keyWidth, hasBias: hasBias),
         output: try attention.linear("o_proj", from: queryWidth, to: hidden, hasBias: hasBias),
+        queryNorm: try headNorm("q_norm"), keyNorm: try headNorm("k_norm"),
         feedForwardNorm: try source.tensor("post_attention_layernorm.weight", shape: [hidden]),
         gate: try feedForward.linear("gate_proj", from: hidden, to: inner, hasBias: hasInnerBias),
         up: try feedForward.linear("up_proj", from: hidden, to: inner, hasBias: hasInnerBias),
@@ -94,9 +101,8 @@ public final class LLaMADecoder: Sendable {
     let normed = pass.site(
       .attentionNorm, layer: index, hidden.rmsNorm(weight: layer.inputNorm, epsilon: configuration.normEpsilon))
     let query = pass.site(
-      .query, layer: index, layer.query(normed, context).rotated(cosine: tables.cosine, sine: tables.sine))
-    let newKey = pass.site(
-      .key, layer: index, layer.key(normed, context).rotated(cosine: tables.cosine, sine: tables.sine))
+      .query, layer: index, rotated(layer.query(normed, context), norm: layer.queryNorm, tables))
+    let newKey = pass.site(.key, layer: index, rotated(layer.key(normed, context), norm: layer.keyNorm, tables))
     let newValue = pass.site(.value, layer: index, layer.value(normed, context))
     let (keys, values, keyRows) =
       pass.options.cache?.append(keys: newKey, values: newValue, layer: index, context: context)
@@ -106,6 +112,16 @@ public final class LLaMADecoder: Sendable {
     let output = pass.site(
       .attentionOutput, layer: index, layer.output(pass.site(.attention, layer: index, attended), context))
     return pass.site(.afterAttention, layer: index, hidden + output)
+  }
+
+  /// Heads after their norm, if the model has one, and the rotation.
+  private func rotated(
+    _ heads: Tensor, norm: Tensor?, _ tables: (cosine: Tensor, sine: Tensor)
+  ) -> Tensor {
+    guard let norm else { return heads.rotated(cosine: tables.cosine, sine: tables.sine) }
+    return heads.reshaped(to: [heads.count / configuration.headSize, configuration.headSize])
+      .rmsNorm(weight: norm, epsilon: configuration.normEpsilon)
+      .reshaped(to: heads.shape).rotated(cosine: tables.cosine, sine: tables.sine)
   }
 
   /// Attention with the requests of all observers. Each request is a call of its own beyond the first, since the

@@ -10,24 +10,25 @@ struct ErrorReport {
   let status: ExitStatus
 
   init(_ error: any Error) {
-    self = if let described = error as? any DescribedError { Self(described: described) } else { Self(defect: error) }
+    if let error = error as? any DescribedError {
+      self.init(described: error)
+    } else {
+      // Every error that input can cause is described; another one is a defect of this program.
+      self.init(
+        code: "internal", message: "unexpected: \(error.localizedDescription)",
+        hint: "this is a defect of mmprobe; please report it with the command line and this message", path: nil,
+        status: .internalFailure)
+    }
+  }
+
+  private init(code: String, message: String, hint: String?, path: String?, status: ExitStatus) {
+    (self.code, self.message, self.hint, self.path, self.status) = (code, message, hint, path, status)
   }
 
   private init(described error: some DescribedError) {
-    code = error.code.rawValue
-    message = error.errorDescription ?? code
-    hint = error.recoverySuggestion
-    path = error.path
-    status = error.exitStatus
-  }
-
-  /// Every error that input can cause is described; another one is a defect of this program.
-  private init(defect error: any Error) {
-    code = "internal"
-    message = "unexpected: \(error.localizedDescription)"
-    hint = "this is a defect of mmprobe; please report it with the command line and this message"
-    path = nil
-    status = .internalFailure
+    self.init(
+      code: error.code.rawValue, message: error.errorDescription ?? error.code.rawValue,
+      hint: error.recoverySuggestion, path: error.path, status: error.exitStatus)
   }
 
   /// `{"error": {"code", "message", "hint", "path"}}`.

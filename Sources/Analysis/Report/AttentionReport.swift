@@ -1,0 +1,203 @@
+import TokenModel
+
+/// The report of a run: one HTML file that needs no network and no script.
+///
+/// Every figure says under it what it shows and how its numbers were made. Text of the data set is escaped.
+public struct AttentionReport: Sendable {
+  let summary: AttentionSummary
+  let records: [AttentionRecord]
+  let colors: ReportColors
+  /// The groups that occur, as positions in the definition.
+  let groups: [Int]
+
+  /// A report of a summary and of the samples it was made of.
+  public init(_ summary: AttentionSummary, _ samples: AttentionSamples) {
+    self.summary = summary
+    records = samples.records
+    colors = ReportColors(summary.context.definition.groups)
+    groups = summary.groups.indices.filter { summary.occurs($0) }
+  }
+
+  var definition: AttentionDefinition { summary.context.definition }
+
+  /// The most samples drawn with their media; the file holds them, so it must stay small.
+  static let highlightLimit = 12
+
+  /// The file.
+  public var html: String {
+    let name = summary.context.model.name
+    var body = header
+    if summary.measuredCount == 0 {
+      body += "<section><p>No sample was measured, so there is nothing to draw.</p></section>"
+    } else {
+      body += groupSection + layerSection + headSection + indexSection + tagSection + positionSection
+      body += highlightSection
+    }
+    body += footer
+    let page: Markup = """
+      <!doctype html>
+      <html lang="en">
+      <head>
+      <meta charset="utf-8">
+      <meta name="viewport" content="width=device-width,initial-scale=1">
+      <meta http-equiv="Content-Security-Policy" content="script-src 'none';connect-src 'none';img-src data:;font-src 'none';\
+      frame-src 'none';object-src 'none';media-src 'none';form-action 'none';base-uri 'none'">
+      <meta name="color-scheme" content="light dark">
+      <link rel="icon" href="data:,">
+      <title>\(name): attention by modality</title>
+      <style>
+      \(Markup(stringLiteral: ReportStyle.sheet(colors)))
+      </style>
+      </head>
+      <body>
+      <main>
+      \(body)
+      </main>
+      </body>
+      </html>
+
+      """
+    return page.text
+  }
+
+  /// How the numbers of a figure were made, for its caption.
+  var basis: String {
+    let definition = definition
+    let heads = definition.heads.count == 1 ? "head \(definition.heads[0])" : "mean of \(definition.heads.count) heads"
+    return "Queries: \(definition.queries.explanation); \(heads); \(definition.sinks.explanation)."
+  }
+
+  /// How intervals were made, for captions.
+  var intervals: String { "Intervals: \(summary.intervalText)." }
+
+  func groupClass(_ group: Int) -> String { "g\(group)" }
+  func name(_ group: Int) -> String { summary.groups[group].name }
+
+  /// A section with a heading, a sentence and figures.
+  func section(_ title: String, _ lead: String, _ content: Markup) -> Markup {
+    "<section><h2>\(title)</h2><p class=\"soft\">\(lead)</p>\(content)</section>"
+  }
+
+  /// A figure with its caption.
+  func figure(_ content: Markup, caption: String) -> Markup {
+    "<figure>\(content)<figcaption>\(caption)</figcaption></figure>"
+  }
+
+  /// A table that scrolls by itself where it is wider than the page.
+  func scrolling(_ table: Markup, label: String) -> Markup {
+    "<div class=\"scroll\" tabindex=\"0\" role=\"region\" aria-label=\"\(label)\">\(table)</div>"
+  }
+
+  /// Parts of a whole as one bar; parts too narrow for their label carry it as a tooltip only.
+  func stack(_ parts: [(group: Int, share: Double)], thin: Bool = false) -> Markup {
+    let total = parts.reduce(0) { $0 + max(0, $1.share) }
+    let pieces = parts.filter { $0.share > 0 && total > 0 }.map { part -> Markup in
+      let share = part.share / total
+      let title = "\(name(part.group)) \(Text.percent(part.share))"
+      let label = share >= 0.09 && !thin ? name(part.group) : ""
+      return """
+        <i class="\(groupClass(part.group))" style="width:\(percent: share)" title="\(title)">\(label)</i>
+        """
+    }
+    return "<div class=\"stack\(thin ? " thin" : "")\">\(pieces)</div>"
+  }
+
+  /// A strip that explains the scale of magnitudes.
+  func scale(most: Double, text: (Double?) -> String) -> Markup {
+    let steps = (0..<ReportColors.stepCount).map { "<i class=\"q\($0)\"></i>" as Markup }
+    return "<div class=\"scale\"><span>0</span><div>\(steps)</div><span>\(text(most))</span></div>"
+  }
+
+  // MARK: Header and footer
+
+  private var header: Markup {
+    let model = summary.context.model
+    let warnings = summary.warnings.filter { $0.level == .warning }
+      .map { "<li><b>\($0.code.replacing("_", with: " "))</b>\($0.message)</li>" as Markup }
+    let list: Markup = warnings.isEmpty ? "" : "<ul class=\"warnings\">\(warnings)</ul>"
+    let composition: Markup =
+      summary.measuredCount == 0
+      ? ""
+      : figure(
+        """
+        <div class="stacks"><span>attention</span>\(stack(groups.map { ($0, summary.groups[$0].share.mean ?? 0) }))\
+        <span class="soft">if uniform</span>\(stack(groups.map { ($0, summary.groups[$0].baseline.mean ?? 0) }))</div>
+        """,
+        caption: "Where attention goes, and where it would go if every key a query can see got the same "
+          + "(the structural baseline). Mean over \(Text.count(summary.measuredCount, "sample")) and all layers. \(basis)")
+    return """
+      <p class="kicker">mmprobe attention report</p>
+      <h1>Which modality does \(model.name) look at?</h1>
+      \(lead)
+      \(list)
+      \(composition)
+      <dl class="facts">\(facts)</dl>
+      """
+  }
+
+  /// The finding in one sentence.
+  private var lead: Markup {
+    guard summary.measuredCount > 0 else { return "" }
+    let text = definition.textGroups.filter { groups.contains($0) }
+    func sum(_ groups: [Int], _ path: KeyPath<AttentionSummary.Group, Estimate>) -> Double {
+      groups.reduce(0) { $0 + (summary.groups[$1][keyPath: path].mean ?? 0) }
+    }
+    var parts = summary.media.map { medium -> Markup in
+      let members = definition.groups(of: medium)
+      return """
+        <b><span class="ink \(groupClass(members.first ?? 0))">\(Text.percent(sum(members, \.share)))</span> on \
+        \(medium.rawValue)</b> (uniform: \(Text.percent(sum(members, \.baseline))))
+        """
+    }
+    if !text.isEmpty {
+      parts.append(
+        "<b>\(Text.percent(sum(text, \.share))) on text</b> (uniform: \(Text.percent(sum(text, \.baseline))))")
+    }
+    guard !parts.isEmpty else { return "" }
+    let listed = parts.dropLast().map { $0 + ", " }.joined() + (parts.count > 1 ? "and " : "") + (parts.last ?? "")
+    return """
+      <p class="lead">Over \(Text.count(summary.measuredCount, "sample")), \(definition.queries.explanation) put \
+      \(listed) of their attention. Attention says where the model reads, not what decides its answer.</p>
+      """
+  }
+
+  private var facts: Markup {
+    let (context, definition) = (summary.context, definition)
+    let model = context.model
+    func fact(_ name: String, _ value: Markup) -> Markup { "<div><dt>\(name)</dt><dd>\(value)</dd></div>" }
+    let adapters = model.adapters.map { "\($0.name) (\($0.type))" }.joined(separator: ", ")
+    let skipped = summary.skipped.isEmpty ? "" : ", \(summary.skipped.count) skipped"
+    let status = summary.isComplete ? "" : ", run not complete"
+    let part = context.shard.map { ", shard \($0.index + 1) of \($0.count)" } ?? ""
+    return [
+      fact(
+        "Model",
+        "\(model.name) <span class=\"soft\">\(model.architecture), \(model.layerCount) layers × \(model.headCount) heads, \(model.dtype)</span>"
+      ),
+      fact("Adapter", "\(adapters.isEmpty ? "none" : adapters)"),
+      fact("Data", "\(context.data.name), \(Text.count(summary.measuredCount, "sample"))\(skipped)\(status)\(part)"),
+      fact("Tokens in a sample", "\(summary.tokensText)"),
+      fact("Queries", "\(definition.queries.rawValue) <span class=\"soft\">\(definition.queries.explanation)</span>"),
+      fact("Averaging", "query rows, then heads, then layers, then samples; every sample weighs the same"),
+      fact("Sinks", "\(definition.sinks.explanation)"),
+      fact("Intervals", "\(summary.intervalText)"),
+      fact("Seed", "\(context.seed)"),
+      fact("Row sums", "off 1 by at most \(Text.short(summary.rowSumMaxError))"),
+      fact("Parity", "not checked in this run; see <code>mmprobe verify</code>"),
+    ].joined()
+  }
+
+  private var footer: Markup {
+    let notes = summary.warnings.filter { $0.level == .note }.map { "<li>\($0.message)</li>" as Markup }
+    let list: Markup = notes.isEmpty ? "" : "<h3>How to read this</h3><ul>\(notes)</ul>"
+    let tool = summary.context.tool
+    let files = summary.context.model.files.map { "<li><code>\($0.name)</code> \($0.sha256)</li>" as Markup }
+    let data: Markup = summary.context.data.sha256.map { "<li><code>\(summary.context.data.name)</code> \($0)</li>" } ?? ""
+    let commit = tool.commit.map { ", commit \($0)" } ?? ""
+    return """
+      <footer>\(list)<details><summary>Files measured (SHA-256)</summary><ul class="mono">\(files)\(data)</ul></details>
+      <p>mmprobe \(tool.version)\(commit). Numbers behind every figure: <code>result.json</code> and <code>tables/</code> \
+      beside this file; layers and heads count from 0.</p></footer>
+      """
+  }
+}
