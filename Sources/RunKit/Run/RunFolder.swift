@@ -110,9 +110,7 @@ public final class RunFolder {
     }
     self.isResumed = isResumed
     record = Self.record(facts, continuing: isResumed ? stored : nil, started: Timestamp.text(of: now()))
-    for name in try FileSystem.names(in: path) where AtomicFile.isTemporaryName(name) {
-      try FileSystem.remove(path + "/" + name)
-    }
+    try Self.deleteTemporaries(in: path, folders: stored.map(Self.fileNames) ?? [])
     if let stored, !isResumed { try Self.deleteFiles(of: stored, in: path) }
     try writeRecord()
     if !isResumed {
@@ -122,9 +120,10 @@ public final class RunFolder {
 
   /// The place of a file in the folder.
   ///
-  /// - Parameter name: A plain name without folders; anything else is a defect of the caller and traps.
+  /// - Parameter name: A plain name, or one folder and a plain name as in `tables/groups.csv`; anything else is a
+  ///   defect of the caller and traps.
   public func url(of name: String) -> URL {
-    precondition(Self.isPlainName(name), "\(name) is not a plain file name")
+    precondition(Self.isAllowedName(name), "\(name) is not a plain file name")
     return url.appendingPathComponent(name, isDirectory: false)
   }
 
@@ -188,8 +187,18 @@ public final class RunFolder {
     try AtomicFile.write(JSONValue.object(record).text(.indented) + "\n", to: url(of: Self.runName))
   }
 
+  /// Prepares for a file that another writer makes: enters its name in `run.json` and makes its folder.
+  ///
+  /// - Returns: Where to write it.
+  /// - Throws: `FileError`.
+  public func prepare(_ name: String) throws -> URL {
+    try register(name)
+    return url(of: name)
+  }
+
   private func register(_ name: String) throws {
-    precondition(Self.isPlainName(name), "\(name) is not a plain file name")
+    precondition(Self.isAllowedName(name), "\(name) is not a plain file name")
+    if let folder = Self.folder(of: name) { try FileSystem.createFolder(url.appendingPathComponent(folder).path) }
     let names = record["files"]?.arrayValue ?? []
     if names.contains(.string(name)) || name == Self.runName { return }
     record["files"] = .array(names + [.string(name)])
@@ -199,6 +208,16 @@ public final class RunFolder {
 
 // Opening.
 extension RunFolder {
+  private static func isAllowedName(_ name: String) -> Bool {
+    let parts = name.split(separator: "/", omittingEmptySubsequences: false).map(String.init)
+    return 1...2 ~= parts.count && parts.allSatisfy(isPlainName)
+  }
+
+  /// The folder before the slash, if there is one.
+  private static func folder(of name: String) -> String? {
+    name.split(separator: "/").dropLast().first.map(String.init)
+  }
+
   private static func isPlainName(_ name: String) -> Bool {
     !name.isEmpty && name != "." && name != ".." && !name.utf8.contains { $0 == UInt8(ascii: "/") || $0 == 0 }
   }
@@ -251,12 +270,26 @@ extension RunFolder {
 
   /// The files a record lists; it may have been edited, so only plain names count.
   private static func fileNames(_ record: JSONObject) -> [String] {
-    (record["files"]?.arrayValue ?? []).compactMap(\.stringValue).filter { isPlainName($0) && $0 != runName }
+    (record["files"]?.arrayValue ?? []).compactMap(\.stringValue).filter { isAllowedName($0) && $0 != runName }
+  }
+
+  /// Deletes what killed writes left behind, here and in the folders of listed files.
+  private static func deleteTemporaries(in path: String, folders names: [String]) throws {
+    for folder in [path] + Set(names.compactMap(folder)).sorted().map({ path + "/" + $0 }) {
+      guard FileSystem.status(of: folder, followsLinks: false)?.kind == .folder || folder == path else { continue }
+      for name in try FileSystem.names(in: folder) where AtomicFile.isTemporaryName(name) {
+        try FileSystem.remove(folder + "/" + name)
+      }
+    }
   }
 
   /// Deletes what the earlier run wrote. `config.json` goes first: without it nothing left can be resumed.
   private static func deleteFiles(of record: JSONObject, in path: String) throws {
     for name in [configurationName] + fileNames(record) {
+      // A link in the place of a folder could lead out of the run.
+      if let folder = folder(of: name), FileSystem.status(of: path + "/" + folder, followsLinks: false)?.kind != .folder {
+        continue
+      }
       let file = path + "/" + name
       if let kind = FileSystem.status(of: file, followsLinks: false)?.kind, kind != .folder {
         try FileSystem.remove(file)
