@@ -167,7 +167,7 @@ struct AttentionCommand: Command {
     let samples = try run.measure { done, skipped in progress?.update(done: done, skipped: skipped) }
     if source.data != nil { progress?.finish(done: samples.samples.count, skipped: samples.skipped.count) }
     if Interrupts.isRequested && samples.samples.count < run.indices.count { return .interrupted }
-    try show(AttentionFiles(context, samples), samples, session.console)
+    try show(AttentionSummary(context, samples), samples, session.console)
     return .success
   }
 
@@ -204,12 +204,12 @@ struct AttentionCommand: Command {
       console.note("stopped after \(done) of \(total) samples; go on with:\n  \(Self.resumeLine(session.commandLine))")
       return .stopped
     }
-    let samples = try StoredAttentionRun(folder: folder.url).samples()
-    let files = AttentionFiles(context, samples)
-    try files.write(to: folder)
+    let samples = try AttentionRunFiles.read(folder.url).samples
+    let summary = AttentionSummary(context, samples)
+    try AttentionRunFiles.write(summary, samples, to: folder)
     try folder.finish(.complete, notes: notes)
-    try show(files, samples, console)
-    console.note("figures, tables, report: \(path)/report.html")
+    try show(summary, samples, console)
+    console.note("figures, tables, report: \(path)/\(AttentionRunFiles.reportName)")
     return .success
   }
 
@@ -228,17 +228,17 @@ struct AttentionCommand: Command {
       data: .init(name: Support.name(path), sha256: hash, sampleCount: imported.sampleCount), definition: definition,
       seed: session.globals.seed)
     let samples = try imported.samples(definition)
-    let files = AttentionFiles(context, samples)
+    let summary = AttentionSummary(context, samples)
     if let output {
       let folder = try openFolder(output, context, session)
       let writer = try folder.appendingRecords(to: AttentionRun.samplesName)
       for sample in samples.samples { try writer.append(sample.json(definition)) }
       try writer.sync()
-      try files.write(to: folder)
+      try AttentionRunFiles.write(summary, samples, to: folder)
       try folder.finish(.complete)
     }
-    try show(files, samples, session.console)
-    if let output { session.console.note("figures, tables, report: \(output)/report.html") }
+    try show(summary, samples, session.console)
+    if let output { session.console.note("figures, tables, report: \(output)/\(AttentionRunFiles.reportName)") }
     return .success
   }
 
@@ -260,14 +260,14 @@ struct AttentionCommand: Command {
       files: try checkpoint.fileHashes().map { .init(name: $0.name, sha256: $0.sha256) })
   }
 
-  private func show(_ files: AttentionFiles, _ samples: AttentionSamples, _ console: Console) throws {
+  private func show(_ summary: AttentionSummary, _ samples: AttentionSamples, _ console: Console) throws {
     switch format ?? (console.wantsJSON ? .json : .table) {
-    case .table: try console.write(files.summary.terminalText)
-    case .json: try console.document(files.summary.json)
+    case .table: try console.write(summary.terminalText)
+    case .json: try console.document(summary.json)
     case .jsonl:
-      let definition = files.summary.context.definition
+      let definition = summary.context.definition
       for sample in samples.samples { try console.line(sample.json(definition).text()) }
-    case .csv: try console.write(files.groupTable)
+    case .csv: try console.write(AttentionTables(summary, samples).files.first { $0.name == "groups.csv" }?.text ?? "")
     }
   }
 

@@ -30,17 +30,11 @@ struct MergeCommand: Command {
     overwrites = try arguments[Self.overwrite]
   }
 
-  /// A run, or the run that these are the parts of.
-  static func read(_ paths: [String]) throws -> (context: AttentionContext, samples: AttentionSamples) {
-    let stored = try paths.map { try StoredAttentionRun(folder: URL(fileURLWithPath: $0, isDirectory: true)) }
-    if stored.count == 1 { return (stored[0].context, try stored[0].samples()) }
-    let merge = try AttentionMerge(stored.map(\.part))
-    return (merge.context, merge.samples)
-  }
+  /// The folders as typed.
+  static func urls(_ paths: [String]) -> [URL] { paths.map { URL(fileURLWithPath: $0, isDirectory: true) } }
 
   func run(_ session: Session) throws -> ExitStatus {
-    let parts = try runs.map { try StoredAttentionRun(folder: URL(fileURLWithPath: $0, isDirectory: true)).part }
-    let merge = try AttentionMerge(parts)
+    let merge = try AttentionRunFiles.merge(Self.urls(runs))
     let folder = try RunFolder(
       at: URL(fileURLWithPath: output, isDirectory: true), mode: overwrites ? .overwrite : .fresh,
       configuration: merge.context.json.objectValue ?? JSONObject(),
@@ -49,14 +43,14 @@ struct MergeCommand: Command {
     let writer = try folder.appendingRecords(to: AttentionRun.samplesName)
     for line in merge.lines { try writer.append(line) }
     try writer.sync()
-    let files = AttentionFiles(merge.context, merge.samples)
-    try files.write(to: folder)
+    let summary = AttentionSummary(merge.context, merge.samples)
+    try AttentionRunFiles.write(summary, merge.samples, to: folder)
     try folder.finish(.complete)
     if session.console.wantsJSON {
-      try session.console.document(files.summary.json)
+      try session.console.document(summary.json)
     } else {
-      try session.console.write(files.summary.terminalText)
-      session.console.note("\(runs.count) parts joined; report: \(output)/report.html")
+      try session.console.write(summary.terminalText)
+      session.console.note("\(runs.count) parts joined; report: \(output)/\(AttentionRunFiles.reportName)")
     }
     return .success
   }

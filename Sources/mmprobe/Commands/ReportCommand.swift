@@ -24,9 +24,16 @@ struct ReportCommand: Command {
     output = try arguments[Self.output]
   }
 
+  /// A run, or the run that these are the parts of.
+  private static func read(_ runs: [URL]) throws -> (context: AttentionContext, samples: AttentionSamples) {
+    if runs.count == 1 { return try AttentionRunFiles.read(runs[0]) }
+    let merge = try AttentionRunFiles.merge(runs)
+    return (merge.context, merge.samples)
+  }
+
   func run(_ session: Session) throws -> ExitStatus {
-    let (context, samples) = try MergeCommand.read(runs)
-    let html = AttentionFiles(context, samples).html
+    let (context, samples) = try Self.read(MergeCommand.urls(runs))
+    let html = AttentionReport(AttentionSummary(context, samples), samples).html
     try AtomicFile.write(html, to: URL(fileURLWithPath: output))
     if session.console.wantsJSON {
       try session.console.document([
