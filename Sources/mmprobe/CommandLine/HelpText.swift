@@ -20,7 +20,7 @@ enum HelpText {
             --version      version of this program and of what it is built on
 
       Example
-        mmprobe attention checkpoints/avdigits --data checkpoints/avdigits/test.qa.jsonl \\
+        mmprobe attention checkpoints/avdigits --data checkpoints/avdigits/data/test.qa.jsonl \\
           -n 200 -o runs/first
 
       Results go to standard output, everything else to standard error. Exit status:
@@ -38,7 +38,8 @@ enum HelpText {
     }
     let usage = (["mmprobe", command.name] + command.positionals.map(\.spelling) + required + ["[options]"])
     var sections = [
-      "mmprobe \(command.name): \(command.summary)", "Usage: " + usage.joined(separator: " "), command.discussion,
+      "mmprobe \(command.name): \(command.summary)", "Usage: " + usage.joined(separator: " "),
+      command.discussion,
     ]
     if !command.positionals.isEmpty {
       sections.append("Arguments\n" + columns(command.positionals.map { ($0.spelling, $0.help) }, indent: 2))
@@ -66,7 +67,8 @@ enum HelpText {
       let wrapped = wrap(help, width: width - margin.count)
       let head = String(repeating: " ", count: indent) + name
       // A name too long for its column stands on a line of its own.
-      let first = name.count > left ? head + "\n" + margin : head + String(repeating: " ", count: left - name.count + 2)
+      let first =
+        name.count > left ? head + "\n" + margin : head + String(repeating: " ", count: left - name.count + 2)
       return first + wrapped.joined(separator: "\n" + margin)
     }.joined(separator: "\n")
   }
