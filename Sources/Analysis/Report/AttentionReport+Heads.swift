@@ -72,14 +72,14 @@ extension AttentionReport {
     list.sort { ($1.share, $0.layer, $0.head) < ($0.share, $1.layer, $1.head) }
     let rows = list.prefix(6).map { head -> Markup in
       """
-      <span>layer \(definition.layers[head.layer]), head \(definition.heads[head.head])</span>\
+      <div class="row"><span>layer \(definition.layers[head.layer]), head \(definition.heads[head.head])</span>\
       <svg class="\(groupClass(group))" width="100%" height="14"><rect class="track" width="100%" height="14" rx="2"/>\
       <rect class="bar" width="\(percent: head.share / max(most, 1e-9))" height="14" rx="2"/></svg>\
-      <span class="value">\(Text.percent(head.share))</span>
+      <span class="value">\(Text.percent(head.share))</span></div>
       """
     }
     return """
-      <div class="toplist"><h3>Heads that look most at \(medium.rawValue)</h3><div class="rows">\(rows)</div></div>
+      <div class="toplist"><h3>Heads that look most at \(medium.rawValue)</h3><div class="rows tight">\(rows)</div></div>
       """
   }
 }

@@ -16,14 +16,14 @@ extension AttentionReport {
         "<div class=\"panels\" style=\"--panel:330px\">\(panels)</div>",
         caption: "Solid: log of (share of text / share of the medium) in each layer, mean over samples. Dashed: the part "
           + "that the numbers of visible tokens explain. The coloured gap is content: log ratio = log count ratio + "
-          + "content, exactly, in every sample. Text: instruction, question and response. \(basis) \(intervals)")
+          + "content, exactly, in every sample. Text: instruction, question and response. \(basis)")
         + figure(
           scrolling(indexTable, label: "Indices"),
           caption: "MDI: (share of text / text tokens) / (share of medium / its tokens), above 1 one text token gets more; "
             + "mean over samples of each sample's ratio, shares averaged over the layers named: early \(numbers(early)), "
             + "middle \(numbers(middle)), late \(numbers(late)). AEI: part of the attention on both over part of the tokens "
             + "of both. Content in nats: 0.69 is a factor of 2. MDI moves with the number of tokens even if behaviour "
-            + "does not; content is its logarithm, averaged where ratios are easily swayed.")
+            + "does not; content is its logarithm, averaged where ratios are easily swayed. \(intervals)")
         + stratumTable)
   }
 
@@ -38,12 +38,12 @@ extension AttentionReport {
 
   private func splitPanel(_ index: AttentionSummary.Index, most: Double) -> Markup {
     let group = definition.groups(of: index.medium).first ?? 0
-    // Ticks at factors 2, 4, 16 …, whichever leaves at most two on each side.
-    let factor = [2.0, 4, 16, 256, 65_536].first { log($0) * 2.2 >= most } ?? exp(most / 2)
+    // Ticks at factors 2, 4, 16 …, whichever leaves at most three on each side.
+    let factor = [2.0, 4, 16, 256, 65_536].first { log($0) * 3.4 >= most } ?? exp(most / 3)
     let reach = max(most * 1.05, log(factor))
-    let steps = [-2.0, -1, 0, 1, 2].filter { abs($0) * log(factor) <= reach }
+    let steps = [-3.0, -2, -1, 0, 1, 2, 3].filter { abs($0) * log(factor) <= reach }
     let ticks = steps.map { step -> (value: Double, label: String) in
-      let times = Text.short(pow(factor, abs(step)))
+      let times = Text.fixed(pow(factor, abs(step)), 0)
       return (
         step * log(factor),
         step == 0 ? "equal" : step > 0 ? "text ×\(times)" : "\(index.medium.rawValue) ×\(times)"
@@ -52,7 +52,7 @@ extension AttentionReport {
     var plot = LinePlot(
       range: -reach...reach, height: 200, count: definition.layers.count, yTicks: ticks,
       xLabels: LinePlot.thinned(definition.layers, most: 12))
-    plot.tickWidth = "5.4em"
+    plot.tickWidth = "5.6em"
     plot.endWidth = "4.2em"
     plot.xTitle = "layer"
     let splits = index.split.byLayer
@@ -71,7 +71,7 @@ extension AttentionReport {
     if let last = ratios.last ?? nil { plot.addEnd(last, "<span \(style)>shares</span>") }
     if let last = counts.last ?? nil { plot.addEnd(last, "<span \(style)>tokens</span>") }
     return """
-      <div><h3><b>text against <span class="ink \(groupClass(group))">\(index.medium.rawValue)</span></b></h3>\
+      <div><h3><b>text against <b class="ink \(groupClass(group))">\(index.medium.rawValue)</b></b></h3>\
       \(plot.markup(label: "Log ratio of text to \(index.medium.rawValue) by layer"))</div>
       """
   }

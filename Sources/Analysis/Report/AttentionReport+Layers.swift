@@ -62,7 +62,7 @@ extension AttentionReport {
   }
 
   private var panels: Markup {
-    let ticks = percentTicks(curveMost, 2)
+    let ticks = percentTicks(curveMost, 3)
     let parts = groups.map { group -> Markup in
       var plot = LinePlot(
         range: 0...(ticks.last?.value ?? 1), height: 110, count: definition.layers.count, yTicks: ticks,
@@ -79,11 +79,11 @@ extension AttentionReport {
       plot.addDots(layers.map(\.mean), group: groupClass(group)) { dotTitle(group, $0) + " \(Text.percent($1))" }
       let mean = Text.percent(summary.groups[group].share.mean)
       return """
-        <div><h3><b class="ink \(groupClass(group))">\(name(group))</b><span>\(mean), uniform \(Text.percent(uniform))</span></h3>\
+        <div><h3><b class="ink \(groupClass(group))">\(name(group))</b> \(mean)<span>uniform \(Text.percent(uniform))</span></h3>\
         \(plot.markup(label: "Share of attention on \(name(group)) by layer"))</div>
         """
     }
-    return "<div class=\"panels\" style=\"--panel:230px\">\(parts)</div>"
+    return "<div class=\"panels small\">\(parts)</div>"
   }
 
   private var heatTable: Markup {

@@ -38,8 +38,8 @@ extension AttentionReport {
       // The first group is drawn last, over the others.
       let dots = shown.reversed().map { dot(part, $0, end: end) }
       return """
-        <span>\(part.value)</span><svg width="100%" height="26" role="img" aria-label="\(part.value)">\(lines)\(dots)</svg>\
-        <span class="value">\(Text.count(part.part.count, "sample"))</span>
+        <div class="row"><span>\(part.value)</span><svg width="100%" height="26" role="img" aria-label="\(part.value)">\(lines)\(dots)</svg>\
+        <span class="value">\(Text.count(part.part.count, "sample"))</span></div>
         """
     }
     let legend = shown.map { group -> Markup in
@@ -50,7 +50,7 @@ extension AttentionReport {
     let labels = ticks.map { "<span style=\"left:\(percent: $0 / end)\">\(Text.fixed(100 * $0, 0)) %</span>" as Markup }
     let content: Markup = """
       <h3>\(tag)</h3><div class="legend">\(legend)</div>\
-      <div class="rows types">\(rows)<span></span><div class="ticks">\(labels)</div><span></span></div>\
+      <div class="rows types">\(rows)<div class="row"><span></span><div class="ticks">\(labels)</div><span></span></div></div>\
       <details><summary>Numbers</summary>\(scrolling(tagTable(ordered), label: "Share by \(tag)"))</details>
       """
     return figure(
@@ -94,8 +94,8 @@ extension AttentionReport {
     let shown = positions.prefix(16)
     let rows = shown.enumerated().map { place, position -> Markup in
       """
-      <span>\(place + 1)</span>\(stack(groups.map { ($0, position.shares[$0]) }))\
-      <span class="value"><small>\(Text.count(position.count, "sample"))</small></span>
+      <div class="row"><span>row \(place + 1)</span>\(stack(groups.map { ($0, position.shares[$0]) }))\
+      <span class="value"><small>\(Text.count(position.count, "sample"))</small></span></div>
       """
     }
     let more = positions.count > shown.count ? " The first \(shown.count) of \(positions.count) rows kept are drawn." : ""

@@ -89,17 +89,17 @@ public struct AttentionReport: Sendable {
   }
 
   /// Parts of a whole as one bar; parts too narrow for their label carry it as a tooltip only.
-  func stack(_ parts: [(group: Int, share: Double)], thin: Bool = false) -> Markup {
+  func stack(_ parts: [(group: Int, share: Double)]) -> Markup {
     let total = parts.reduce(0) { $0 + max(0, $1.share) }
     let pieces = parts.filter { $0.share > 0 && total > 0 }.map { part -> Markup in
       let share = part.share / total
       let title = "\(name(part.group)) \(Text.percent(part.share))"
-      let label = share >= 0.09 && !thin ? name(part.group) : ""
+      // A label that does not fit wraps out of sight, see the style sheet.
       return """
-        <i class="\(groupClass(part.group))" style="width:\(percent: share)" title="\(title)">\(label)</i>
+        <i class="\(groupClass(part.group))" style="width:\(percent: share)" title="\(title)"><span>\(name(part.group))</span></i>
         """
     }
-    return "<div class=\"stack\(thin ? " thin" : "")\">\(pieces)</div>"
+    return "<div class=\"stack\">\(pieces)</div>"
   }
 
   /// A strip that explains the scale of magnitudes.

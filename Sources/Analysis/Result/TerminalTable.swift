@@ -76,16 +76,13 @@ extension AttentionSummary {
   var intervalText: String {
     let interval = context.definition.interval
     let level = Text.fixed(100 * interval.level, interval.level * 100 == (interval.level * 100).rounded() ? 0 : 1)
-    let method =
-      switch interval.method {
-      case .bootstrap: "percentile bootstrap, \(interval.replicates) resamples, seed \(interval.seed)"
-      case .t: "Student's t"
-      }
-    let units =
-      if let key = interval.clusterKey { " of \(clusterCount ?? 0) \(key) items" } else {
-        " of \(Text.count(measuredCount, "sample"))"
-      }
-    return "\(level) % \(method)\(units)"
+    var units = Text.count(measuredCount, "sample")
+    if let key = interval.clusterKey { units += " in \(Text.count(clusterCount ?? 0, "\(key) item"))" }
+    switch interval.method {
+    case .bootstrap:
+      return "\(level) %, percentile bootstrap over \(units) (\(interval.replicates) resamples, seed \(interval.seed))"
+    case .t: return "\(level) %, Student's t over \(units)"
+    }
   }
 
   /// Whether a group occurs in the data.
