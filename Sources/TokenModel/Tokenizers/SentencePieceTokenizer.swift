@@ -79,9 +79,10 @@ public struct SentencePieceTokenizer: Tokenizer {
     paddingID = try vocabulary.id(of: settings.padding, key: "pad_token", default: control(proto.paddingPiece))
     unknownID = try vocabulary.id(
       of: settings.unknown, key: "unk_token", default: proto.pieces.firstIndex { $0.kind == .unknown })
-    if configuration != nil || specialTokens != nil {
-      for id in [beginID, endID, paddingID, unknownID] { if let id { vocabulary.markSpecial(id) } }
-    }
+    let named = [
+      (settings.begin, beginID), (settings.end, endID), (settings.padding, paddingID), (settings.unknown, unknownID),
+    ]
+    for case (.token, let id?) in named { vocabulary.markSpecial(id) }
     for token in settings.additionalSpecial {
       if let id = try vocabulary.id(of: .token(token), key: "additional_special_tokens", default: nil) {
         vocabulary.markSpecial(id)
