@@ -51,7 +51,9 @@ final class AttentionReportTests: XCTestCase {
 
   func testLabelsAreMovedApart() {
     let tops = LinePlot.spread([10, 12, 14, 90, 100], gap: 16, height: 100)
-    for (upper, lower) in zip(tops, tops.dropFirst()) { XCTAssertGreaterThanOrEqual(lower - upper, 16 - 1e-9) }
+    for (upper, lower) in zip(tops, tops.dropFirst()) {
+      XCTAssertGreaterThanOrEqual(lower - upper, 16 - 1e-9)
+    }
     XCTAssertLessThanOrEqual(try XCTUnwrap(tops.last), 100)
     XCTAssertEqual(LinePlot.spread([5], gap: 16, height: 100), [5])
   }

@@ -7,25 +7,29 @@ extension AttentionReport {
         + "uniform attention would give.",
       figure(
         groupBars,
-        caption: "Bar: share of attention on the group, sums to 100 %; line at its end: interval of the mean; dashed: "
+        caption:
+          "Bar: share of attention on the group, sums to 100 %; line at its end: interval of the mean; dashed: "
           + "uniform attention under the same mask. Mean over all layers. \(basis) \(intervals)")
         + figure(
           scrolling(groupTable, label: "Attention by group"),
-          caption: "Token share: part of the whole sequence. Uniform: what equal attention to every visible key gives. "
+          caption:
+            "Token share: part of the whole sequence. Uniform: what equal attention to every visible key gives. "
             + "Share / uniform and per token (share / visible tokens) are means over samples of each sample's ratio. "
             + withoutText))
   }
 
   private var withoutText: String {
     "Without bos: share of what the bos key leaves."
-      + (definition.sinks == .auto ? " Without sinks: share of what bos and the detected sink keys leave." : "")
+      + (definition.sinks == .auto
+        ? " Without sinks: share of what bos and the detected sink keys leave." : "")
   }
 
   private var groupBars: Markup {
-    let most = groups.flatMap { group -> [Double] in
-      let group = summary.groups[group]
-      return [group.share.mean ?? 0, group.share.high ?? 0, group.baseline.mean ?? 0]
-    }.max() ?? 1
+    let most =
+      groups.flatMap { group -> [Double] in
+        let group = summary.groups[group]
+        return [group.share.mean ?? 0, group.share.high ?? 0, group.baseline.mean ?? 0]
+      }.max() ?? 1
     // A little room, so that the outermost mark is seen whole.
     let end = 1.02 * most
     let rows = groups.map { position -> Markup in
@@ -45,7 +49,8 @@ extension AttentionReport {
       marks += """
         <line class="uniform" x1="\(percent: uniform / end)" x2="\(percent: uniform / end)" y1="0" y2="26"/>
         """
-      let title = "\(group.name): \(Text.percent(mean)), interval \(interval), uniform \(Text.percent(uniform))"
+      let title =
+        "\(group.name): \(Text.percent(mean)), interval \(interval), uniform \(Text.percent(uniform))"
       return """
         <div class="row"><span class="ink \(groupClass(position))">\(group.name)</span>\
         <svg class="\(groupClass(position))" width="100%" height="26" role="img" aria-label="\(title)"><title>\(title)</title>\(marks)</svg>\

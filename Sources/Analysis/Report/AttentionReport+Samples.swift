@@ -13,12 +13,15 @@ extension AttentionReport {
       "What the shares look like on the samples themselves. One sample proves nothing; the figures above do the counting. "
         + "Text: the stronger the colour, the more attention. Media: as the model gets them, and beside coloured by the "
         + "attention on each key, in the native grid, each medium on its own scale. Strip: one bar a key, in the order of "
-        + "the prompt. Bars below: where each query row looks, named by the piece it predicts." + more, cards.joined())
+        + "the prompt. Bars below: where each query row looks, named by the piece it predicts." + more,
+      cards.joined())
   }
 
   private func sampleCard(_ record: AttentionRecord) -> Markup {
     guard let keys = record.keys else { return Markup() }
-    let tags = record.tags.sorted { $0.key < $1.key }.map { "<span class=\"tag\">\($0.key): \($0.value)</span>" as Markup }
+    let tags = record.tags.sorted { $0.key < $1.key }.map {
+      "<span class=\"tag\">\($0.key): \($0.value)</span>" as Markup
+    }
     return figureCard(
       """
       <header><h3>\(record.id)</h3>\(tags)</header>
@@ -28,7 +31,8 @@ extension AttentionReport {
       \(keyStrip(keys))
       \(steps(record))
       """,
-      caption: "Attention of a key: mean over layers, heads and query rows; at most \(Text.percent(textMost(keys))) on a piece "
+      caption:
+        "Attention of a key: mean over layers, heads and query rows; at most \(Text.percent(textMost(keys))) on a piece "
         + "of text. \(basis)")
   }
 
@@ -86,7 +90,9 @@ extension AttentionReport {
 
   private func answers(_ record: AttentionRecord) -> Markup {
     var parts: [Markup] = []
-    if let answer = record.answer { parts.append("<span><span class=\"soft\">reference</span> \(answer)</span>") }
+    if let answer = record.answer {
+      parts.append("<span><span class=\"soft\">reference</span> \(answer)</span>")
+    }
     if let generated = record.generated {
       let verdict: Markup =
         switch record.answer {
@@ -170,7 +176,8 @@ extension AttentionReport {
     let rows = shown.map { token -> Markup in
       let shares = groups.map { ($0, token.meanShare($0, layers: layers, groups: count)) }
       let word = token.predicts.map { "→ " + Self.shown($0) } ?? Self.shown(token.piece)
-      return "<div class=\"row\"><code title=\"row \(token.row), piece \(token.piece)\">\(word)</code>\(stack(shares))</div>"
+      return
+        "<div class=\"row\"><code title=\"row \(token.row), piece \(token.piece)\">\(word)</code>\(stack(shares))</div>"
     }
     return "<div class=\"steps\">\(rows)</div>"
   }

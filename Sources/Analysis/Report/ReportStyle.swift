@@ -45,6 +45,7 @@ enum ReportStyle {
     dl.facts div{min-width:0}
     dl.facts dt{color:var(--soft);font-size:.75rem;letter-spacing:.04em;text-transform:uppercase}
     dl.facts dd{margin:1px 0 0;font-size:.9375rem;line-height:1.4}
+    .nowrap{white-space:nowrap}
     ul.warnings{list-style:none;margin:24px 0 0;padding:0;display:grid;gap:8px}
     ul.warnings li{background:var(--warnbg);border:1px solid var(--warnline);border-radius:8px;padding:9px 14px;
     font-size:.9375rem;line-height:1.45}
@@ -109,6 +110,8 @@ enum ReportStyle {
     table.heat{border-collapse:separate;border-spacing:2px;width:auto}
     table.heat td{border:0;border-radius:3px;text-align:center;padding:7px 4px;min-width:84px}
     table.heat th{text-align:center;padding:4px;font-size:.8125rem}
+    table.heat.dense td{padding:2px 4px}
+    table.heat th small{font-weight:400}
     table.heat tbody th{vertical-align:middle}
     table.heat th:first-child{text-align:right;padding-right:10px;font-variant-numeric:tabular-nums}
     table.heat td.plain{color:var(--soft)}
@@ -129,6 +132,7 @@ enum ReportStyle {
     .types .value{color:var(--soft);font-size:.8125rem}
     .types .ticks{position:relative;height:1.2em;font-size:.75rem;color:var(--soft)}
     .types .ticks span{position:absolute;transform:translateX(-50%);white-space:nowrap}
+    .types .ticks span:first-child{transform:none}.types .ticks span:last-child{transform:translateX(-100%)}
     .typedot{fill:var(--c);stroke:var(--card);stroke-width:1.5}
     .typebar{stroke:var(--c);stroke-width:2.5;opacity:.55;stroke-linecap:round}
     """
@@ -167,6 +171,7 @@ enum ReportStyle {
     .rows:not(.tight) .row>:nth-child(2){grid-row:2;grid-column:1 / -1}.rows .value small.wide{min-width:7.6em}
     .rows.types .row{margin-bottom:3px}.plot .ends span{font-size:.75rem;left:7px}.heat th.name{writing-mode:vertical-rl;
     transform:rotate(180deg);text-align:left;padding:4px 0}table.heat td{min-width:36px;padding:6px 2px;font-size:.8125rem}
+    table.heat.dense td{padding:3px 2px}table.heat small{display:none}
     .stacks{grid-template-columns:1fr;gap:3px}.stacks>*:nth-child(odd):not(:first-child){margin-top:8px}
     }
     @media print{:root{--page:#fff}body{font-size:12px}main{max-width:none;padding:0}figure,.sample,ul.warnings li{
