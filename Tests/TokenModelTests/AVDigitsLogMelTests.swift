@@ -29,7 +29,9 @@ final class AVDigitsLogMelTests: XCTestCase {
       pixelCount += pixels.count
       imageCount += 1
     }
-    print("avdigits: \(manifest.count) WAV files, \(cellCount) cells; \(imageCount) PGM files, \(pixelCount) pixels")
+    print(
+      "avdigits: \(manifest.count) WAV files, \(cellCount) cells; \(imageCount) PGM files, \(pixelCount) pixels"
+    )
     XCTAssertEqual([manifest.count, cellCount, imageCount, pixelCount], [30, 30 * 1920, 3, 3 * 64])
   }
 
@@ -47,7 +49,8 @@ final class AVDigitsLogMelTests: XCTestCase {
   func testOtherRecordingsAreRefusedWithWhatIsNeeded() throws {
     func medium(_ count: Int, rate: Int = 8000, shape: [Int] = [40, 48]) throws -> Medium {
       let wav = WAVBytes(sampleRate: rate, bits: 8, data: [UInt8](repeating: 128, count: count))
-      return try AVDigitsLogMel().medium(WAVFile(path: "a.wav", bytes: wav.bytes), shape: shape, identity: "a.wav")
+      return try AVDigitsLogMel().medium(
+        WAVFile(path: "a.wav", bytes: wav.bytes), shape: shape, identity: "a.wav")
     }
     XCTAssertEqual(try medium(6400).shape, [40, 48])
     func assertError(
@@ -101,7 +104,8 @@ final class AVDigitsLogMelTests: XCTestCase {
     let errors: [MediaError] = [
       .badHeader(path: "p", offset: 0, expected: "e"), .truncated(path: "p", found: 1, expected: 2),
       .trailingBytes(path: "p", offset: 1), .badSample(path: "p", offset: 1, found: "f", expected: "e"),
-      .unsupportedFormat(path: "p", found: "f", supported: "s"), .tooLarge(path: "p", what: "w", found: 2, limit: 1),
+      .unsupportedFormat(path: "p", found: "f", supported: "s"),
+      .tooLarge(path: "p", what: "w", found: 2, limit: 1),
       .wrongSampleRate(path: "p", found: 1, expected: 2), .wrongLength(path: "p", found: 1, expected: 2),
       .wrongImageSize(path: "p", found: [1], expected: [2]),
     ]

@@ -73,12 +73,13 @@ final class PNMFileTests: XCTestCase {
     XCTAssertEqual(
       try image.medium(shape: [1, 1, 2], identity: "a"),
       Medium(modality: .image, shape: [1, 1, 2], bytes: [3, 4], identity: "a"))
-    XCTAssertThrowsError(try image.medium(shape: [3, 8, 9], identity: "a")) { error in
+    XCTAssertThrowsError(try image.medium(shape: [3, 8, 9], identity: "an image")) { error in
       let error = error as? MediaError
-      XCTAssertEqual(error, .wrongImageSize(path: "a", found: [1, 1, 2], expected: [3, 8, 9]))
+      XCTAssertEqual(error, .wrongImageSize(path: "a.pgm", found: [1, 1, 2], expected: [3, 8, 9]))
       XCTAssertEqual(
         error?.errorDescription,
-        "a: the image is 2 wide and 1 high with 1 channel, the model takes 9 wide and 8 high with 3 channels")
+        "a.pgm: the image is 2 wide and 1 high with 1 channel, the model takes 9 wide and 8 high with 3 channels"
+      )
       XCTAssertEqual(error?.recoverySuggestion, "scale it: 'ffmpeg -i FILE -vf scale=9:8 out.ppm'")
     }
   }

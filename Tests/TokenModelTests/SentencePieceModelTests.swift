@@ -1,3 +1,4 @@
+import Foundation
 import TestSupport
 import XCTest
 
@@ -12,7 +13,7 @@ final class SentencePieceModelTests: XCTestCase {
   }
 
   func testEveryPrefixOfAModelIsRefusedOrAModel() throws {
-    let bytes = try Fixtures.bytes("avdigits_model/tokenizer.model")
+    let bytes = try [UInt8](Data(contentsOf: Fixtures.embedded("tokenizer.model")))
     var refused = 0
     // Step: a prime, so that cuts fall on every kind of byte; all cuts of the last part, where the settings are.
     for count in Array(stride(from: 0, to: bytes.count, by: 7)) + Array((bytes.count - 300)..<bytes.count) {
@@ -23,8 +24,12 @@ final class SentencePieceModelTests: XCTestCase {
 
   func testChangedBytesOfRealModelsNeverStopTheProcess() throws {
     var (refused, accepted) = (0, 0)
-    for name in ["sentencepiece/bpe.model", "sentencepiece/unigram.model", "avdigits_model/tokenizer.model"] {
-      let bytes = try Fixtures.bytes(name)
+    let models = [
+      Fixtures.url("sentencepiece/bpe.model"), Fixtures.url("sentencepiece/unigram.model"),
+      Fixtures.embedded("tokenizer.model"),
+    ]
+    for model in models {
+      let bytes = [UInt8](try Data(contentsOf: model))
       var state: UInt64 = 20_240_607
       for round in 0..<150 {
         var changed = bytes
@@ -164,9 +169,12 @@ final class SentencePieceModelTests: XCTestCase {
     }
   }
 
-  private func assertMalformed(_ bytes: [UInt8], _ expectation: String, _ note: String = "", line: UInt = #line) {
+  private func assertMalformed(
+    _ bytes: [UInt8], _ expectation: String, _ note: String = "", line: UInt = #line
+  ) {
     XCTAssertThrowsError(try load(bytes), expectation + note, line: line) { error in
-      guard case .malformedModel("folder/tokenizer.model", let offset, let expected) = error as? TokenizerError
+      guard
+        case .malformedModel("folder/tokenizer.model", let offset, let expected) = error as? TokenizerError
       else { return XCTFail("\(error)", line: line) }
       XCTAssertTrue(expected.contains(expectation), expected, line: line)
       XCTAssertTrue(0...bytes.count ~= offset, "\(offset)", line: line)

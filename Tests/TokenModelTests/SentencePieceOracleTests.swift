@@ -66,16 +66,19 @@ final class SentencePieceOracleTests: XCTestCase {
       let tokenizer = oracle.tokenizer
       for row in try XCTUnwrap(oracle.expected["rows"]?.arrayValue) {
         XCTAssertEqual(
-          try XCTUnwrap(row.objectValue).keys, ["text", "ids", "pieces", "decoded", "normalized", "ids_bos_eos"])
+          try XCTUnwrap(row.objectValue).keys,
+          ["text", "ids", "pieces", "decoded", "normalized", "ids_bos_eos"])
         let text = try XCTUnwrap(row["text"]?.stringValue)
         let name = "\(oracle.name) \(text.debugDescription)"
         let ids = try integers(row["ids"])
         let parts = try tokenizer.encodeParts(text)
         XCTAssertEqual(try tokenizer.encode(text), ids, name)
-        XCTAssertEqual(try tokenizer.encode(text, addingSpecialTokens: true), try integers(row["ids_bos_eos"]), name)
+        XCTAssertEqual(
+          try tokenizer.encode(text, addingSpecialTokens: true), try integers(row["ids_bos_eos"]), name)
         assertSameBytes(parts.map(\.piece), try strings(row["pieces"]), name)
         assertSameBytes(ids.map { tokenizer.piece($0) ?? "" }, try strings(row["pieces"]), name)
-        assertSameBytes(try tokenizer.decode(ids, skippingSpecialTokens: false), row["decoded"]?.stringValue, name)
+        assertSameBytes(
+          try tokenizer.decode(ids, skippingSpecialTokens: false), row["decoded"]?.stringValue, name)
         let normalized = parts.flatMap { part in
           tokenizer.entry(part.id).kind == .byte
             ? [UInt8(part.piece.dropFirst(3).dropLast(), radix: 16) ?? 0] : Array(part.piece.utf8)
@@ -110,7 +113,7 @@ final class SentencePieceOracleTests: XCTestCase {
   }
 
   func testPromptsOfAVDigitsGetTheIdsOfTheReference() throws {
-    let tokenizer = try SentencePieceTokenizer(folder: Fixtures.url("avdigits_model"))
+    let tokenizer = try SentencePieceTokenizer(folder: Fixtures.embedded())
     let items = try XCTUnwrap(try Fixtures.json("avdigits_model/case.json")["items"]?.arrayValue)
     var count = 0
     for item in items {

@@ -7,7 +7,7 @@ import XCTest
 /// The JSON files beside a `tokenizer.model`.
 final class SentencePieceTokenizerTests: XCTestCase {
   func testFolderOfAVDigitsIsReadWhole() throws {
-    let tokenizer = try SentencePieceTokenizer(folder: Fixtures.url("avdigits_model"))
+    let tokenizer = try SentencePieceTokenizer(folder: Fixtures.embedded())
     XCTAssertEqual(tokenizer.vocabularySize, 353)
     XCTAssertEqual(
       [tokenizer.beginID, tokenizer.endID, tokenizer.paddingID, tokenizer.unknownID], [1, 2, 3, 0])
@@ -23,7 +23,7 @@ final class SentencePieceTokenizerTests: XCTestCase {
   }
 
   func testSpacesBesideSymbolsStayAsSentencePieceCutsThem() throws {
-    let tokenizer = try SentencePieceTokenizer(folder: Fixtures.url("avdigits_model"))
+    let tokenizer = try SentencePieceTokenizer(folder: Fixtures.embedded())
     let pieces = try tokenizer.encode("<image> what  is ? <|assistant|>").compactMap(tokenizer.piece)
     XCTAssertEqual(pieces, ["<image>", "▁what", "▁is", "▁?", "▁", "<|assistant|>"])
   }
@@ -43,7 +43,8 @@ final class SentencePieceTokenizerTests: XCTestCase {
     XCTAssertThrowsError(try tokenizer.decode([7])) { error in
       XCTAssertEqual(error as? TokenizerError, .idWithoutPiece(id: 7, vocabulary: 10))
     }
-    XCTAssertEqual(try tokenizer.decode([3, 5, 4, 9, 3]), "a<x>b<x><y>a", "tokens that are not special are text")
+    XCTAssertEqual(
+      try tokenizer.decode([3, 5, 4, 9, 3]), "a<x>b<x><y>a", "tokens that are not special are text")
   }
 
   func testSpacesThatATokenStripsBelongToIt() throws {
@@ -68,7 +69,8 @@ final class SentencePieceTokenizerTests: XCTestCase {
     XCTAssertEqual(try ids(#""legacy": true"#, "a<x>b"), [5, 3, 6, 5, 4], "before every part")
     XCTAssertEqual(try ids(#""legacy": false"#, "a<x>b"), [5, 3, 6, 4], "before the text")
     XCTAssertEqual(try ids(#""legacy": false"#, "<x>b"), [6, 4], "not after a token")
-    XCTAssertEqual(try ids(#""legacy": false"#, "a<x>  b"), [5, 3, 6, 5, 4], "spaces after a token stay one space")
+    XCTAssertEqual(
+      try ids(#""legacy": false"#, "a<x>  b"), [5, 3, 6, 5, 4], "spaces after a token stay one space")
     XCTAssertEqual(try ids(#""add_prefix_space": false"#, "a<x> b"), [3, 6, 5, 4])
     XCTAssertEqual(try ids(#""add_bos_token": true"#, "a<x>b"), [3, 6, 4], "the model's own setting")
   }
@@ -84,7 +86,8 @@ final class SentencePieceTokenizerTests: XCTestCase {
   func testTokensWithARoleComeFromTheFilesInTurn() throws {
     let named = try load(
       configuration: #"{"bos_token": null, "eos_token": {"content": "a"}, "add_eos_token": true}"#,
-      specialTokens: #"{"bos_token": "<s>", "eos_token": "b", "pad_token": "</s>", "additional_special_tokens": ["b"]}"#)
+      specialTokens:
+        #"{"bos_token": "<s>", "eos_token": "b", "pad_token": "</s>", "additional_special_tokens": ["b"]}"#)
     XCTAssertEqual([named.beginID, named.endID, named.paddingID, named.unknownID], [nil, 3, 2, 0])
     XCTAssertEqual(try named.encode("b", addingSpecialTokens: true), [4, 3])
     XCTAssertEqual(try named.decode([4, 3, 2]), "")
@@ -118,9 +121,11 @@ final class SentencePieceTokenizerTests: XCTestCase {
     let bad = [
       "[]", "{", #"{"added_tokens_decoder": []}"#, #"{"added_tokens_decoder": {"05": {"content": "x"}}}"#,
       #"{"added_tokens_decoder": {"-1": {"content": "x"}}}"#, #"{"added_tokens_decoder": {"5": {}}}"#,
-      #"{"added_tokens_decoder": {"5": {"content": ""}}}"#, #"{"added_tokens_decoder": {"99999999": {"content": "x"}}}"#,
+      #"{"added_tokens_decoder": {"5": {"content": ""}}}"#,
+      #"{"added_tokens_decoder": {"99999999": {"content": "x"}}}"#,
       #"{"added_tokens_decoder": {"5": {"content": "x", "single_word": true}}}"#, #"{"bos_token": 1}"#,
-      #"{"tokenizer_class": "XLMRobertaTokenizer"}"#, #"{"legacy": "no"}"#, #"{"additional_special_tokens": "x"}"#,
+      #"{"tokenizer_class": "XLMRobertaTokenizer"}"#, #"{"legacy": "no"}"#,
+      #"{"additional_special_tokens": "x"}"#,
       #"{"additional_special_tokens": [5]}"#, #"{"chat_template": 3}"#,
     ]
     for text in bad {
@@ -134,7 +139,8 @@ final class SentencePieceTokenizerTests: XCTestCase {
   func testEveryErrorSaysWhatToDo() {
     let errors: [TokenizerError] = [
       .malformedModel(path: "p", offset: 1, expected: "e"), .unusableModel(path: "p", reason: "r"),
-      .conflictingToken(path: "p", token: "t", id: 1, reason: "r"), .unknownToken(path: "p", key: "k", token: "t"),
+      .conflictingToken(path: "p", token: "t", id: 1, reason: "r"),
+      .unknownToken(path: "p", key: "k", token: "t"),
       .idWithoutPiece(id: 1, vocabulary: 1), .textTooLong(count: 2, limit: 1),
     ]
     XCTAssertEqual(Set(errors.map(\.code)), Set(TokenizerError.Code.allCases))
@@ -159,7 +165,8 @@ final class SentencePieceTokenizerTests: XCTestCase {
   private func assertConflict(
     addedTokens: String, configuration: String? = nil, token: String, id: Int, line: UInt = #line
   ) {
-    XCTAssertThrowsError(try load(addedTokens: addedTokens, configuration: configuration), line: line) { error in
+    XCTAssertThrowsError(try load(addedTokens: addedTokens, configuration: configuration), line: line) {
+      error in
       guard case .conflictingToken(_, token, id, _) = error as? TokenizerError else {
         return XCTFail("\(error)", line: line)
       }

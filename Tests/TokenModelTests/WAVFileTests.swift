@@ -27,7 +27,8 @@ final class WAVFileTests: XCTestCase {
   }
 
   func testChannelsAreAveraged() throws {
-    let wav = try read(WAVBytes(channelCount: 2, sampleRate: 44100, data: [0, 0x40, 0, 0, 0, 0xC0, 0, 0x40]).bytes)
+    let wav = try read(
+      WAVBytes(channelCount: 2, sampleRate: 44100, data: [0, 0x40, 0, 0, 0, 0xC0, 0, 0x40]).bytes)
     XCTAssertEqual(wav.samples, [0.25, 0])
     XCTAssertEqual(wav.channelCount, 2)
     XCTAssertEqual(wav.sampleRate, 44100)
@@ -46,9 +47,13 @@ final class WAVFileTests: XCTestCase {
   func testEveryPrefixIsRefused() throws {
     let bytes = WAVBytes(chunks: WAVBytes.chunk("LIST", [1, 2])).bytes
     for count in bytes.indices {
-      XCTAssertThrowsError(try read(Array(bytes.prefix(count))), "\(count)") { XCTAssertTrue($0 is MediaError) }
+      XCTAssertThrowsError(try read(Array(bytes.prefix(count))), "\(count)") {
+        XCTAssertTrue($0 is MediaError)
+      }
       let resized = Array(bytes.prefix(count)).withSize()
-      if count < bytes.count - 4 || count % 2 == 1 { XCTAssertThrowsError(try read(resized), "resized \(count)") }
+      if count < bytes.count - 4 || count % 2 == 1 {
+        XCTAssertThrowsError(try read(resized), "resized \(count)")
+      }
     }
   }
 
@@ -77,12 +82,14 @@ final class WAVFileTests: XCTestCase {
     assertError(.tooLarge, WAVBytes(sampleRate: 1_000_001).bytes)
     assertError(.unsupportedFormat, WAVBytes(bits: 12, frameSize: 2).bytes)
     assertError(.unsupportedFormat, WAVBytes(tag: 6, bits: 8).bytes)
-    assertError(.unsupportedFormat, WAVBytes(tag: 0xFFFE, formatTail: [22] + [UInt8](repeating: 0, count: 23)).bytes)
+    assertError(
+      .unsupportedFormat, WAVBytes(tag: 0xFFFE, formatTail: [22] + [UInt8](repeating: 0, count: 23)).bytes)
   }
 
   func testFloatsThatAreNoSoundAreRefused() {
     for value in [Float.nan, .infinity, -1e7] {
-      assertError(.badSample, WAVBytes(tag: 3, bits: 32, data: WAVBytes.number(Int(value.bitPattern), 4)).bytes)
+      assertError(
+        .badSample, WAVBytes(tag: 3, bits: 32, data: WAVBytes.number(Int(value.bitPattern), 4)).bytes)
     }
   }
 

@@ -14,8 +14,7 @@ struct StrictObject {
   /// The members of `value`, which must be an object.
   init(_ value: JSONValue, at place: RecordPlace, path: String = "") throws(AttentionRecordError) {
     guard let object = value.objectValue else {
-      throw .wrongType(
-        place: place, key: path.isEmpty ? "(document)" : path, found: value.kind, expected: "an object")
+      throw .wrongType(place: place, key: path.isEmpty ? "(document)" : path, found: value.kind, expected: "an object")
     }
     self.place = place
     self.path = path
@@ -41,9 +40,8 @@ struct StrictObject {
   /// The value of a key, or nil when it is `null`; the key itself must be there.
   mutating func valueOrNull(_ key: String) throws(AttentionRecordError) -> JSONValue? {
     let value = try value(key)
-    // Not `? nil : value`: a `JSONValue` is also expressible by nil, and that nil would be `.some(.null)`.
-    if value.isNull { return .none }
-    return value
+    // A bare nil would be the JSON null, which is a literal of the value's own type.
+    return value.isNull ? Optional.none : .some(value)
   }
 
   mutating func string(_ key: String) throws(AttentionRecordError) -> String {
@@ -59,9 +57,7 @@ struct StrictObject {
   }
 
   /// A whole number inside `range`.
-  mutating func int(_ key: String, in range: ClosedRange<Int> = 0...Int.max) throws(AttentionRecordError)
-    -> Int
-  {
+  mutating func int(_ key: String, in range: ClosedRange<Int> = 0...Int.max) throws(AttentionRecordError) -> Int {
     let value = try value(key)
     guard let integer = value.intValue else { throw wrongType(key, value, "a whole number") }
     guard range.contains(integer) else {

@@ -32,7 +32,9 @@ public struct AVDigitsLogMel: Sendable {
 
   /// Prepares the window, the filters and the transform.
   public init() {
-    window = (0..<Self.frameLength).map { 0.5 - 0.5 * cos(2 * Double.pi * Double($0) / Double(Self.frameLength)) }
+    window = (0..<Self.frameLength).map {
+      0.5 - 0.5 * cos(2 * Double.pi * Double($0) / Double(Self.frameLength))
+    }
     filters = Self.melFilters()
     transform = FourierTransform(length: Self.transformLength)
   }
@@ -45,7 +47,9 @@ public struct AVDigitsLogMel: Sendable {
     var features = [UInt8](repeating: 0, count: Self.melCount * Self.frameCount)
     for frame in 0..<Self.frameCount {
       var windowed = [Double](repeating: 0, count: Self.transformLength)
-      for index in 0..<Self.frameLength { windowed[index] = samples[frame * Self.hop + index] * window[index] }
+      for index in 0..<Self.frameLength {
+        windowed[index] = samples[frame * Self.hop + index] * window[index]
+      }
       let power = transform.power(windowed)
       for (mel, filter) in filters.enumerated() {
         var energy = 0.0
@@ -61,19 +65,20 @@ public struct AVDigitsLogMel: Sendable {
   ///
   /// - Parameters:
   ///   - shape: What the model takes, `[mel bins, frames]` or `[1, mel bins, frames]`.
-  ///   - identity: What the recording is called, usually its path.
+  ///   - identity: What the recording is called in results.
   /// - Throws: `MediaError.unsupportedFormat` for a model with other features, `.wrongSampleRate`, `.wrongLength`.
   public func medium(_ wav: WAVFile, shape: [Int], identity: String) throws(MediaError) -> Medium {
-    guard shape.suffix(2) == [Self.melCount, Self.frameCount], shape.dropLast(2).allSatisfy({ $0 == 1 }) else {
+    guard shape.suffix(2) == [Self.melCount, Self.frameCount], shape.dropLast(2).allSatisfy({ $0 == 1 })
+    else {
       throw .unsupportedFormat(
-        path: identity, found: "a model that takes audio of shape \(shape)",
+        path: wav.path, found: "a model that takes audio of shape \(shape)",
         supported: "features of \(Self.melCount) mel bins and \(Self.frameCount) frames")
     }
     guard wav.sampleRate == Self.sampleRate else {
-      throw .wrongSampleRate(path: identity, found: wav.sampleRate, expected: Self.sampleRate)
+      throw .wrongSampleRate(path: wav.path, found: wav.sampleRate, expected: Self.sampleRate)
     }
     guard wav.samples.count == Self.sampleCount else {
-      throw .wrongLength(path: identity, found: wav.samples.count, expected: Self.sampleCount)
+      throw .wrongLength(path: wav.path, found: wav.samples.count, expected: Self.sampleCount)
     }
     return Medium(modality: .audio, shape: shape, bytes: features(wav.samples), identity: identity)
   }

@@ -25,6 +25,7 @@ public enum MediaError: DescribedError {
     case wrongImageSize = "media_wrong_image_size"
   }
 
+  /// Which case this is.
   public var code: Code {
     switch self {
     case .badHeader: .badHeader
@@ -39,10 +40,12 @@ public enum MediaError: DescribedError {
     }
   }
 
+  /// The status a command ends with.
   public var exitStatus: ExitStatus {
     if case .unsupportedFormat = self { .unsupported } else { .data }
   }
 
+  /// The file concerned.
   public var path: String? {
     switch self {
     case .badHeader(let path, _, _), .truncated(let path, _, _), .trailingBytes(let path, _),
@@ -52,6 +55,7 @@ public enum MediaError: DescribedError {
     }
   }
 
+  /// What, where, found and expected.
   public var errorDescription: String? {
     switch self {
     case .badHeader(let path, let offset, let expected): "\(path): at byte \(offset): expected \(expected)"
@@ -73,11 +77,13 @@ public enum MediaError: DescribedError {
     }
   }
 
+  /// What to do.
   public var recoverySuggestion: String? {
     switch self {
     case .badHeader, .truncated, .trailingBytes, .badSample:
       "check that the file was copied completely, or write it again from its source"
-    case .unsupportedFormat: "convert the file: 'ffmpeg -i FILE out.wav' for audio, 'ffmpeg -i FILE out.pgm' for images"
+    case .unsupportedFormat:
+      "convert the file: 'ffmpeg -i FILE out.wav' for audio, 'ffmpeg -i FILE out.pgm' for images"
     case .tooLarge: "cut the recording or make the image smaller"
     case .wrongSampleRate(_, _, let expected): "resample it: 'ffmpeg -i FILE -ar \(expected) -ac 1 out.wav'"
     case .wrongLength(_, let found, let expected):
@@ -94,6 +100,7 @@ public enum MediaError: DescribedError {
   /// Sizes `[channels, height, width]` in words.
   private static func size(_ shape: [Int]) -> String {
     guard shape.count == 3 else { return "\(shape)" }
-    return "\(shape[2]) wide and \(shape[1]) high with \(shape[0] == 1 ? "1 channel" : "\(shape[0]) channels")"
+    return
+      "\(shape[2]) wide and \(shape[1]) high with \(shape[0] == 1 ? "1 channel" : "\(shape[0]) channels")"
   }
 }

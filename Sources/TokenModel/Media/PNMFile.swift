@@ -6,6 +6,8 @@ import RunKit
 /// Source: "pgm" and "ppm" file formats, Netpbm documentation. One image a file; a plain file may have comments
 /// between its numbers too, as Netpbm reads it.
 public struct PNMFile: Sendable, Equatable {
+  /// The file, for messages.
+  public let path: String
   /// 1 for a graymap, 3 (red, green, blue) for a pixmap.
   public let channelCount: Int
   /// Rows.
@@ -47,6 +49,7 @@ public struct PNMFile: Sendable, Equatable {
     let interleaved =
       try isPlain
       ? scanner.plainValues(count, maximum: maximum) : scanner.rawValues(count, maximum: maximum)
+    self.path = path
     (self.channelCount, self.height, self.width, self.maximum) = (channelCount, height, width, maximum)
     let pixelCount = width * height
     values =
@@ -69,11 +72,11 @@ public struct PNMFile: Sendable, Equatable {
   ///
   /// - Parameters:
   ///   - shape: What the model takes, `[channels, height, width]`.
-  ///   - identity: What the image is called, usually its path.
+  ///   - identity: What the image is called in results.
   /// - Throws: `MediaError.wrongImageSize`.
   public func medium(shape: [Int], identity: String) throws(MediaError) -> Medium {
     let found = [channelCount, height, width]
-    guard found == shape else { throw .wrongImageSize(path: identity, found: found, expected: shape) }
+    guard found == shape else { throw .wrongImageSize(path: path, found: found, expected: shape) }
     return Medium(modality: .image, shape: shape, bytes: bytes(), identity: identity)
   }
 }
@@ -111,7 +114,9 @@ private struct PNMScanner {
     let before = offset
     skipSpace()
     let start = offset
-    guard start < bytes.count else { throw .truncated(path: path, found: bytes.count, expected: bytes.count + 1) }
+    guard start < bytes.count else {
+      throw .truncated(path: path, found: bytes.count, expected: bytes.count + 1)
+    }
     var value = 0
     while offset < bytes.count, UInt8(ascii: "0")...UInt8(ascii: "9") ~= bytes[offset] {
       // More digits cannot bring it back into the range, and must not overflow.
@@ -123,7 +128,8 @@ private struct PNMScanner {
     }
     guard range.contains(value) else {
       throw .badHeader(
-        path: path, offset: start, expected: "\(what) from \(range.lowerBound) to \(range.upperBound), found \(value)")
+        path: path, offset: start,
+        expected: "\(what) from \(range.lowerBound) to \(range.upperBound), found \(value)")
     }
     return value
   }
@@ -158,7 +164,8 @@ private struct PNMScanner {
     for place in stride(from: offset, to: end, by: valueSize) {
       let value = valueSize == 1 ? UInt16(bytes[place]) : UInt16(bytes[place]) << 8 | UInt16(bytes[place + 1])
       guard value <= maximum else {
-        throw .badSample(path: path, offset: place, found: "\(value)", expected: "a value of at most \(maximum)")
+        throw .badSample(
+          path: path, offset: place, found: "\(value)", expected: "a value of at most \(maximum)")
       }
       values.append(value)
     }

@@ -6,6 +6,8 @@ import RunKit
 /// Source: "Multimedia Programming Interface and Data Specifications 1.0", IBM and Microsoft, 1991, and
 /// "Multiple Channel Audio Data and WAVE Files", Microsoft, 2001 (the extensible format).
 public struct WAVFile: Sendable, Equatable {
+  /// The file, for messages.
+  public let path: String
   /// Samples a second, in Hz.
   public let sampleRate: Int
   /// Channels in the file, before they were averaged.
@@ -31,6 +33,9 @@ public struct WAVFile: Sendable, Equatable {
   /// - Parameter path: For messages.
   /// - Throws: `MediaError.badHeader`, `.truncated`, `.trailingBytes`, `.badSample`, `.unsupportedFormat`, `.tooLarge`.
   public init(path: String, bytes: [UInt8]) throws(MediaError) {
+    guard bytes.count <= Self.sizeLimit else {
+      throw .tooLarge(path: path, what: "bytes", found: bytes.count, limit: Self.sizeLimit)
+    }
     let chunks = try RIFFChunks(path: path, bytes: bytes)
     let format = try Format(path: path, bytes: bytes, range: chunks.format)
     let frameSize = format.channelCount * format.encoding.byteCount
@@ -49,13 +54,15 @@ public struct WAVFile: Sendable, Equatable {
         // A float may be anything; a sum of 256 of them must stay a number too.
         guard abs(value) <= 1e6 else {
           throw .badSample(
-            path: path, offset: offset, found: "\(value)", expected: "a sample of at most 1e6 (full scale is 1)")
+            path: path, offset: offset, found: "\(value)",
+            expected: "a sample of at most 1e6 (full scale is 1)")
         }
         sum += value
       }
       samples.append(sum / Double(format.channelCount))
     }
-    (sampleRate, channelCount, self.samples) = (format.sampleRate, format.channelCount, samples)
+    (self.path, self.samples) = (path, samples)
+    (sampleRate, channelCount) = (format.sampleRate, format.channelCount)
   }
 
   /// How a sample is stored.
@@ -105,7 +112,8 @@ public struct WAVFile: Sendable, Equatable {
         (0..<count).reduce(0) { $0 | Int(bytes[start + offset + $1]) << (8 * $1) }
       }
       guard range.count >= 16 else {
-        throw .badHeader(path: path, offset: start, expected: "a format of at least 16 bytes, found \(range.count)")
+        throw .badHeader(
+          path: path, offset: start, expected: "a format of at least 16 bytes, found \(range.count)")
       }
       var tag = number(0, 2)
       let bits = number(14, 2)
@@ -121,14 +129,16 @@ public struct WAVFile: Sendable, Equatable {
         throw .badHeader(path: path, offset: start + 4, expected: "a sample rate above 0, found 0")
       }
       guard sampleRate <= WAVFile.sampleRateLimit else {
-        throw .tooLarge(path: path, what: "samples a second", found: sampleRate, limit: WAVFile.sampleRateLimit)
+        throw .tooLarge(
+          path: path, what: "samples a second", found: sampleRate, limit: WAVFile.sampleRateLimit)
       }
       if tag == Self.extensible {
         guard range.count >= 40, number(16, 2) >= 22 else {
           throw .badHeader(path: path, offset: start + 16, expected: "the 22 bytes of an extensible format")
         }
         guard Array(bytes[(start + 26)..<(start + 40)]) == Self.subformatTail else {
-          throw .unsupportedFormat(path: path, found: "a WAVE subformat of its own", supported: WAVFile.supported)
+          throw .unsupportedFormat(
+            path: path, found: "a WAVE subformat of its own", supported: WAVFile.supported)
         }
         // Fewer valid bits than stored ones are the high bits, so the scale is that of the stored ones.
         let validBits = number(18, 2)
@@ -190,7 +200,9 @@ private struct RIFFChunks {
       let range = contents..<contents + size
       switch tag(offset) {
       case Array("fmt ".utf8):
-        guard format == nil else { throw .badHeader(path: path, offset: offset, expected: "one 'fmt ' chunk") }
+        guard format == nil else {
+          throw .badHeader(path: path, offset: offset, expected: "one 'fmt ' chunk")
+        }
         format = range
       case Array("data".utf8):
         guard data == nil else { throw .badHeader(path: path, offset: offset, expected: "one 'data' chunk") }
