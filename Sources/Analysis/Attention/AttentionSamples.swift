@@ -36,7 +36,8 @@ public struct AttentionSamples: Equatable, Sendable {
     sort()
   }
 
-  private mutating func insert(_ sample: AttentionSample, at place: RecordPlace) throws(AttentionRecordError) {
+  private mutating func insert(_ sample: AttentionSample, at place: RecordPlace) throws(AttentionRecordError)
+  {
     if let first = places[sample.index] {
       throw .duplicateIndex(place: place, index: sample.index, first: first)
     }
@@ -46,7 +47,10 @@ public struct AttentionSamples: Equatable, Sendable {
 
   private mutating func sort() { samples.sort { $0.index < $1.index } }
 
-  public static func == (left: AttentionSamples, right: AttentionSamples) -> Bool { left.samples == right.samples }
+  /// Whether both hold the same samples, wherever they were read.
+  public static func == (left: AttentionSamples, right: AttentionSamples) -> Bool {
+    left.samples == right.samples
+  }
 
   /// Which samples are there.
   public var indices: [Int] { samples.map(\.index) }
