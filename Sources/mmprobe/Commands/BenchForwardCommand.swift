@@ -23,10 +23,12 @@ struct BenchForwardCommand: Command {
     "query-block", in: 1...65536, absence: "chosen by the program", "rows in a block of attention")
   static let repeats = Option<Int>.integer("repeat", in: 1...10000, default: 10, unit: "passes", "timed passes")
   static let warmUps = Option<Int>.integer("warmup", in: 0...1000, default: 2, unit: "passes", "passes before them")
+  static let output = Option<String?>.text(
+    "output", short: "o", "FILE", "safetensors file for the last pass's logits and shares")
   static let positionals = [Positional.model]
   static let options = [
     inputs.declaration, statistics.declaration, queries.declaration, logits.declaration, queryBlock.declaration,
-    repeats.declaration, warmUps.declaration,
+    repeats.declaration, warmUps.declaration, output.declaration,
   ]
   static let examples = [
     Example(
@@ -35,11 +37,13 @@ struct BenchForwardCommand: Command {
 
   private let model: String
   private let inputs: String
+  private let output: String?
   private var benchmark = ForwardBenchmark()
 
   init(_ arguments: Arguments) throws(UsageError) {
     model = try arguments[Positional.model]
     inputs = try arguments[Self.inputs]
+    output = try arguments[Self.output]
     benchmark.takesStatistics = try arguments[Self.statistics]
     benchmark.queries = try arguments[Self.queries]
     benchmark.logits = try arguments[Self.logits]
@@ -56,6 +60,7 @@ struct BenchForwardCommand: Command {
     let file = try SafetensorsFile(path: inputs)
     let measurement = try benchmark.run(
       checkpoint.model, TraceInputs(file.tensors, path: inputs, model: checkpoint.model))
+    if let output { try SafetensorsWriter.write(tensors: measurement.tensors(), to: output) }
     let sorted = measurement.seconds.sorted()
     let median = (sorted[(sorted.count - 1) / 2] + sorted[sorted.count / 2]) / 2
     if session.console.wantsJSON {
