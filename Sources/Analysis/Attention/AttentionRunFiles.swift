@@ -46,7 +46,8 @@ public enum AttentionRunFiles {
   /// - Throws: Whatever reading its files throws.
   public static func read(_ run: URL) throws -> (context: AttentionContext, samples: AttentionSamples) {
     let context = try context(of: run)
-    return (context, try AttentionSamples(lines: lines(of: run), context: context))
+    let file = run.appendingPathComponent(AttentionRun.samplesName)
+    return (context, try AttentionSamples(reading: JSONLinesReader(file), file: file.path, context: context))
   }
 
   /// Joins the shards of a run; see `AttentionMerge`.
