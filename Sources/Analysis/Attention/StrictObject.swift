@@ -108,7 +108,8 @@ struct StrictObject {
     floats.reserveCapacity(elements.count)
     for element in elements {
       if let double = element.doubleValue {
-        floats.append(Float(double))
+        let float = Float(double)
+        floats.append(float.isSubnormal ? 0 : float)
       } else if allowsNull, element.isNull {
         floats.append(.nan)
       } else {
@@ -167,9 +168,16 @@ struct StrictObject {
 
 extension JSONValue {
   /// A Float32 in its own shortest spelling: 0.1, not 0.10000000149011612; not finite is `null`.
+  ///
+  /// Subnormal numbers are written (and read) as 0: kernels switch them off on the threads they run on, so that
+  /// keeping them would make a result depend on what ran before.
   init(float value: Float) {
     guard value.isFinite else {
       self = .null
+      return
+    }
+    if value.isSubnormal {
+      self = .number(0)
       return
     }
     // The short decimal read as Float64 gives back the same Float32, except where it lies on a rounding

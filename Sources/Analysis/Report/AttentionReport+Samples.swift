@@ -72,7 +72,7 @@ extension AttentionReport {
       }
       let piece = keys.pieces[position]
       let share = Double(keys.share[position])
-      let strength = most > 0 ? 0.62 * max(0, share) / most : 0
+      let strength = most > 0 ? 0.5 * max(0, share) / most : 0
       let mark = piece.hasPrefix("<") && piece.hasSuffix(">") ? " mark" : ""
       line += """
         <span class="piece\(mark) \(groupClass(group))" style="--a:\(strength)" title="\(name(group)) \(Text.percent(share))">\

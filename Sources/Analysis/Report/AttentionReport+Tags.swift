@@ -61,8 +61,8 @@ extension AttentionReport {
     return figure(
       content,
       caption:
-        "Share of attention by the tag “\(tag)”, sorted by the share on \(name(key)); lines are intervals of "
-        + "the mean, each kind resampled by itself. Mean over all layers. \(basis) \(intervals)")
+        "Share of attention by the tag “\(tag)”, sorted by the share on \(name(key)). Lines: intervals of the mean "
+        + "(\(summary.intervalMethod)), each kind of sample by itself. Mean over all layers. \(basis)")
   }
 
   private func dot(_ part: AttentionSummary.TagPart, _ group: Int, end: Double) -> Markup {

@@ -145,7 +145,7 @@ enum ReportStyle {
     .pieces{font-size:1.0625rem;line-height:2;margin:0 0 14px;max-width:none}
     .piece{position:relative;z-index:0;padding:3px 1px;white-space:pre-wrap;unicode-bidi:isolate}
     .piece::before{content:"";position:absolute;inset:1px 0;border-radius:3px;background:var(--c);opacity:var(--a);z-index:-1}
-    .piece.mark{font-size:.75rem;color:var(--soft)}
+    .piece.mark{font-size:.75rem}
     .medium{display:inline-block;border:1.5px solid var(--c);color:var(--c);border-radius:5px;font-size:.75rem;
     line-height:1.5;padding:0 7px;margin:0 3px;font-weight:620;white-space:nowrap;vertical-align:1px}
     .media{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,138px),1fr));gap:14px 16px;margin:0 0 16px;
@@ -171,7 +171,7 @@ enum ReportStyle {
     .rows:not(.tight) .row>:nth-child(2){grid-row:2;grid-column:1 / -1}.rows .value small.wide{min-width:7.6em}
     .rows.types .row{margin-bottom:3px}.plot .ends span{font-size:.75rem;left:7px}.heat th.name{writing-mode:vertical-rl;
     transform:rotate(180deg);text-align:left;padding:4px 0}table.heat td{min-width:36px;padding:6px 2px;font-size:.8125rem}
-    table.heat.dense td{padding:3px 2px}table.heat small{display:none}
+    table.heat.dense td{padding:3px 2px}table.heat td small,table.heat th small{display:none}
     .stacks{grid-template-columns:1fr;gap:3px}.stacks>*:nth-child(odd):not(:first-child){margin-top:8px}
     }
     @media print{:root{--page:#fff}body{font-size:12px}main{max-width:none;padding:0}figure,.sample,ul.warnings li{

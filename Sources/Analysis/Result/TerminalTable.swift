@@ -75,19 +75,24 @@ extension AttentionSummary {
       + "\(definition.sinks.explanation)\n" + "intervals: " + intervalText
   }
 
-  /// How intervals were made.
+  /// How intervals were made, and over how many samples.
   var intervalText: String {
-    let interval = context.definition.interval
-    let level = Text.fixed(
-      100 * interval.level, interval.level * 100 == (interval.level * 100).rounded() ? 0 : 1)
     guard measuredCount > 1 else { return "none (\(Text.count(measuredCount, "sample")))" }
-    var units = Text.count(measuredCount, "sample")
-    if let key = interval.clusterKey { units += " in \(Text.count(clusterCount ?? 0, "\(key) item"))" }
+    let items = context.definition.interval.clusterKey.map { key in
+      " in \(Text.count(clusterCount ?? 0, "\(key) item"))"
+    }
+    return "\(intervalMethod), over \(Text.count(measuredCount, "sample"))\(items ?? "")"
+  }
+
+  /// How intervals were made.
+  var intervalMethod: String {
+    let interval = context.definition.interval
+    let percent = 100 * interval.level
+    let level = Text.fixed(percent, percent == percent.rounded() ? 0 : 1) + " %"
     switch interval.method {
     case .bootstrap:
-      return
-        "\(level) %, percentile bootstrap over \(units) (\(interval.replicates) resamples, seed \(interval.seed))"
-    case .t: return "\(level) %, Student's t over \(units)"
+      return "\(level), percentile bootstrap, \(interval.replicates) resamples, seed \(interval.seed)"
+    case .t: return "\(level), Student's t"
     }
   }
 
