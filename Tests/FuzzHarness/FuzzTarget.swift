@@ -114,7 +114,7 @@ struct FuzzTarget: Sendable {
     func codes<Described: DescribedError>(of type: Described.Type) -> [String] {
       Described.Code.allCases.map(\.rawValue)
     }
-    return errors.flatMap { codes(of: $0) }
+    return errors.flatMap { codes(of: $0) }.filter { Self.unreachableCodes[$0] == nil }
   }
 }
 
@@ -131,6 +131,10 @@ extension [FuzzFile] {
   func lay(in folder: String) throws {
     for file in self {
       let path = "\(folder)/\(file.name)"
+      if file.name.contains("/") {
+        let parent = URL(fileURLWithPath: path).deletingLastPathComponent().path
+        try FileManager.default.createDirectory(atPath: parent, withIntermediateDirectories: true)
+      }
       switch file.contents {
       case .nothing: break
       case .bytes(let bytes): try Data(bytes).write(to: URL(fileURLWithPath: path))
