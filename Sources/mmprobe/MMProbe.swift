@@ -6,7 +6,8 @@ import TensorCore
 @main
 struct MMProbe {
   static func main() {
-    exit(run(Array(CommandLine.arguments.dropFirst())).rawValue)
+    // Everything is flushed: libraries need not be taken down, which would wait for idle threads of OpenBLAS.
+    _exit(run(Array(CommandLine.arguments.dropFirst())).rawValue)
   }
 
   private static func run(_ line: [String]) -> ExitStatus {

@@ -1,4 +1,5 @@
 public import Foundation
+public import RunKit
 
 /// The files that tests read, in `Tests/Fixtures`.
 public enum Fixtures {
@@ -9,6 +10,12 @@ public enum Fixtures {
     URL(fileURLWithPath: #filePath).deletingLastPathComponent().deletingLastPathComponent()
       .appendingPathComponent("Fixtures").appendingPathComponent(name)
   }
+
+  /// The bytes of a fixture.
+  public static func bytes(_ name: String) throws -> [UInt8] { [UInt8](try Data(contentsOf: url(name))) }
+
+  /// A fixture parsed as JSON.
+  public static func json(_ name: String) throws -> JSONValue { try JSONValue(parsing: bytes(name)) }
 }
 
 extension Fixtures {

@@ -40,7 +40,8 @@ struct StrictObject {
   /// The value of a key, or nil when it is `null`; the key itself must be there.
   mutating func valueOrNull(_ key: String) throws(AttentionRecordError) -> JSONValue? {
     let value = try value(key)
-    return value.isNull ? nil : value
+    // A bare nil would be the JSON null, which is a literal of the value's own type.
+    return value.isNull ? Optional.none : .some(value)
   }
 
   mutating func string(_ key: String) throws(AttentionRecordError) -> String {

@@ -137,7 +137,8 @@ public struct InvariantChecks: Sendable {
         forward(embeddings, context: context, observer: QuarterShareObserver(), queryBlock: block).observer.shares, whole)
     }
     return Check(
-      name: "shares do not depend on the block size", deviation: deviations.reduce(0, Self.worse), tolerance: 1e-6,
+      // Sums in another order differ in the last bits, which grow through the layers of drawn, extreme inputs.
+      name: "shares do not depend on the block size", deviation: deviations.reduce(0, Self.worse), tolerance: 1e-5,
       detail: "blocks of 1, 7, 64 and all \(count) rows")
   }
 

@@ -110,8 +110,11 @@ public final class RunFolder {
     }
     self.isResumed = isResumed
     record = Self.record(facts, continuing: isResumed ? stored : nil, started: Timestamp.text(of: now()))
-    for name in try FileSystem.names(in: path) where AtomicFile.isTemporaryName(name) {
-      try FileSystem.remove(path + "/" + name)
+    try Self.removeTemporaryFiles(in: path)
+    for folder in Set((stored.map(Self.fileNames) ?? []).compactMap(Self.folder)).sorted() {
+      if FileSystem.status(of: path + "/" + folder, followsLinks: false)?.kind == .folder {
+        try Self.removeTemporaryFiles(in: path + "/" + folder)
+      }
     }
     if let stored, !isResumed { try Self.deleteFiles(of: stored, in: path) }
     try writeRecord()
@@ -122,7 +125,8 @@ public final class RunFolder {
 
   /// The place of a file in the folder.
   ///
-  /// - Parameter name: A plain name without folders; anything else is a defect of the caller and traps.
+  /// - Parameter name: A plain name, or one below a single folder such as `tables/groups.csv`; anything else is a defect
+  ///   of the caller and traps.
   public func url(of name: String) -> URL {
     precondition(Self.isPlainName(name), "\(name) is not a plain file name")
     return url.appendingPathComponent(name, isDirectory: false)
@@ -188,8 +192,17 @@ public final class RunFolder {
     try AtomicFile.write(JSONValue.object(record).text(.indented) + "\n", to: url(of: Self.runName))
   }
 
+  /// Lets another writer make a file of the run, which must appear in one step.
+  ///
+  /// - Throws: `FileError`, or what `body` throws.
+  public func write(to name: String, by body: (URL) throws -> Void) throws {
+    try register(name)
+    try body(url(of: name))
+  }
+
   private func register(_ name: String) throws {
     precondition(Self.isPlainName(name), "\(name) is not a plain file name")
+    if let folder = Self.folder(of: name) { try FileSystem.createFolder(url.path + "/" + folder) }
     let names = record["files"]?.arrayValue ?? []
     if names.contains(.string(name)) || name == Self.runName { return }
     record["files"] = .array(names + [.string(name)])
@@ -199,13 +212,28 @@ public final class RunFolder {
 
 // Opening.
 extension RunFolder {
+  /// Whether a name is plain, or one plain name below another: it cannot lead out of the folder.
   private static func isPlainName(_ name: String) -> Bool {
-    !name.isEmpty && name != "." && name != ".." && !name.utf8.contains { $0 == UInt8(ascii: "/") || $0 == 0 }
+    let parts = name.split(separator: "/", omittingEmptySubsequences: false)
+    return 1...2 ~= parts.count
+      && parts.allSatisfy { !$0.isEmpty && $0 != "." && $0 != ".." && !$0.utf8.contains(0) }
+  }
+
+  /// The folder a name lies in, if it is below one.
+  private static func folder(of name: String) -> String? {
+    let parts = name.split(separator: "/")
+    return parts.count == 2 ? String(parts[0]) : nil
   }
 
   /// Names in the folder that are neither the lock nor left over from a killed write.
   private static func contents(of path: String) throws -> [String] {
     try FileSystem.names(in: path).filter { $0 != lockName && !AtomicFile.isTemporaryName($0) }
+  }
+
+  private static func removeTemporaryFiles(in path: String) throws {
+    for name in try FileSystem.names(in: path) where AtomicFile.isTemporaryName(name) {
+      try FileSystem.remove(path + "/" + name)
+    }
   }
 
   private static func checkContents(of path: String, mode: Mode) throws {
@@ -244,7 +272,7 @@ extension RunFolder {
   private static func holdsRun(_ path: String, _ record: JSONObject) throws -> Bool {
     let names = try contents(of: path)
     if names.contains(configurationName) { return true }
-    let hasResults = fileNames(record).contains { names.contains($0) }
+    let hasResults = fileNames(record).contains { names.contains(folder(of: $0) ?? $0) }
     if hasResults { throw RunFolderError.configurationMissing(path: path) }
     return false
   }
@@ -257,6 +285,12 @@ extension RunFolder {
   /// Deletes what the earlier run wrote. `config.json` goes first: without it nothing left can be resumed.
   private static func deleteFiles(of record: JSONObject, in path: String) throws {
     for name in [configurationName] + fileNames(record) {
+      // A folder that was replaced by a link must not lead elsewhere.
+      if let folder = folder(of: name),
+        FileSystem.status(of: path + "/" + folder, followsLinks: false)?.kind != .folder
+      {
+        continue
+      }
       let file = path + "/" + name
       if let kind = FileSystem.status(of: file, followsLinks: false)?.kind, kind != .folder {
         try FileSystem.remove(file)

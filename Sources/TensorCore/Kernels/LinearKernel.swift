@@ -1,50 +1,67 @@
 import CKernels
 
 extension Kernels {
-  /// One tile of a linear map: rows of the input times a panel of rows of the weight.
+  /// Rows of the batch that share a panel of the weight, which is converted once for them.
+  private static let rowsPerPanel = 512
+
+  /// One piece of work: some rows of the input times a panel of rows of the weight.
   private struct Tile {
-    let rows: Range<Int>
+    /// Products of their own, so that no row depends on its neighbours in the batch.
+    let parts: [Range<Int>]
     let panel: Range<Int>
   }
 
-  /// x Wᵀ in tiles that depend on the segment and the weight alone.
+  /// x Wᵀ in tiles that depend on the segments and the weight alone.
   static func linear(_ x: Tensor, _ weight: LinearWeight, _ segments: RowSegments) -> Tensor {
     let (inner, columns) = (weight.inputSize, weight.outputSize)
     let output = Tensor(uninitialized: [x.rows, columns])
     let tiles = tiles(of: segments, columns: columns)
     let (source, target) = unsafe (Shared(x.base), Shared(output.base))
-    Workers.forEachChunk(tiles.count) { index in
+    Workers.forEachChunk(tiles.count, operations: x.rows * columns * inner) { index in
       let tile = tiles[index]
-      let input = unsafe source.pointer + tile.rows.lowerBound * inner
-      let result = unsafe target.pointer + tile.rows.lowerBound * columns + tile.panel.lowerBound
-      if tile.rows.count == 1 {
-        unsafe multiply(input, by: weight, panel: tile.panel, into: result)
-      } else {
-        unsafe withPanel(weight, tile.panel) { panel in
+      if tile.parts.allSatisfy({ $0.count == 1 }) {
+        unsafe multiplySingleRows(tile, source.pointer, weight, into: target.pointer)
+        return
+      }
+      unsafe withPanel(weight, tile.panel) { panel in
+        for rows in tile.parts {
           unsafe gemm(
-            input, transposed: false, leading: max(inner, 1), panel, transposed: true, leading: max(inner, 1),
-            result, leading: columns, rows: tile.rows.count, columns: tile.panel.count, inner: inner)
+            source.pointer + rows.lowerBound * inner, transposed: false, leading: max(inner, 1),
+            panel, transposed: true, leading: max(inner, 1),
+            target.pointer + rows.lowerBound * columns + tile.panel.lowerBound, leading: columns,
+            rows: rows.count, columns: tile.panel.count, inner: inner)
         }
       }
     }
     return output
   }
 
-  /// Long segments take panels of 512 weight rows, short ones 128, a single row 64 (spike.md, decision 6).
+  /// Weight rows in a panel for a product of so many rows (spike.md, decision 6).
+  private static func panelSize(rows: Int) -> Int { rows == 1 ? 64 : rows <= 64 ? 128 : tileColumns }
+
   private static func tiles(of segments: RowSegments, columns: Int) -> [Tile] {
     var tiles: [Tile] = []
+    var parts: [Range<Int>] = []
+    func close() {
+      guard let first = parts.first else { return }
+      for panel in evenRanges(columns, limit: panelSize(rows: first.count)) {
+        tiles.append(Tile(parts: parts, panel: panel))
+      }
+      parts = []
+    }
     for segment in 0..<segments.count {
       let rows = segments[segment]
-      let panelSize = rows.count == 1 ? 64 : rows.count <= 64 ? 128 : tileColumns
-      for rowStart in stride(from: rows.lowerBound, to: rows.upperBound, by: tileRows) {
-        for column in stride(from: 0, to: columns, by: panelSize) {
-          tiles.append(
-            Tile(
-              rows: rowStart..<min(rowStart + tileRows, rows.upperBound),
-              panel: column..<min(column + panelSize, columns)))
+      for start in stride(from: rows.lowerBound, to: rows.upperBound, by: tileRows) {
+        let part = start..<min(start + tileRows, rows.upperBound)
+        if let first = parts.first, panelSize(rows: first.count) != panelSize(rows: part.count)
+          || part.upperBound - first.lowerBound > rowsPerPanel
+        {
+          close()
         }
+        parts.append(part)
       }
     }
+    close()
     return tiles
   }
 
@@ -52,45 +69,45 @@ extension Kernels {
   private static func withPanel(
     _ weight: LinearWeight, _ range: Range<Int>, _ body: (UnsafePointer<Float>) -> Void
   ) {
+    let (first, count) = (range.lowerBound * weight.inputSize, range.count * weight.inputSize)
     switch weight.storage {
-    case .dense(let tensor): unsafe body(tensor.base + range.lowerBound * weight.inputSize)
+    case .dense(let tensor): unsafe body(tensor.base + first)
     case .stored(let stored):
-      let count = range.count * weight.inputSize
-      let panel = TensorStorage(uninitialized: count)
       unsafe stored.storage.withUnsafeBytes { bytes in
-        guard let start = bytes.baseAddress, count > 0 else { return }
-        let first = range.lowerBound * weight.inputSize * stored.elementType.byteCount
-        unsafe convert(start + first, stored.elementType, to: panel.pointer, count: count)
+        guard let base = bytes.baseAddress, count > 0 else { return }
+        let source = unsafe base + first * stored.elementType.byteCount
+        if stored.elementType == .f32, UInt(bitPattern: source) % UInt(MemoryLayout<Float>.alignment) == 0 {
+          unsafe body(source.assumingMemoryBound(to: Float.self))
+        } else {
+          let panel = TensorStorage(uninitialized: count)
+          unsafe convert(source, stored.elementType, to: panel.pointer, count: count)
+          unsafe body(panel.pointer)
+          // The panel must outlive the product.
+          withExtendedLifetime(panel) {}
+        }
       }
-      unsafe body(panel.pointer)
-      // The panel must outlive the product.
-      withExtendedLifetime(panel) {}
     }
   }
 
-  /// One row times a panel: a dot product for each weight row, read once in its stored type.
-  private static func multiply(
-    _ input: UnsafePointer<Float>, by weight: LinearWeight, panel: Range<Int>,
-    into result: UnsafeMutablePointer<Float>
+  /// Single rows times a panel: a dot product for each row and weight row, which is read once in its stored type.
+  private static func multiplySingleRows(
+    _ tile: Tile, _ source: UnsafePointer<Float>, _ weight: LinearWeight, into target: UnsafeMutablePointer<Float>
   ) {
-    let inner = weight.inputSize
-    switch weight.storage {
-    case .dense(let tensor):
-      for (position, row) in panel.enumerated() {
-        unsafe result[position] = unsafe ck_dot_f32(tensor.base + row * inner, input, inner)
+    let (inner, columns) = (weight.inputSize, weight.outputSize)
+    func multiply(_ weights: UnsafeRawPointer, _ type: ElementType) {
+      let dot = unsafe type == .bf16 ? ck_dot_bf16 : type == .f16 ? ck_dot_f16 : ck_dot_f32
+      for column in tile.panel {
+        let line = unsafe weights + column * inner * type.byteCount
+        for rows in tile.parts {
+          unsafe target[rows.lowerBound * columns + column] = unsafe dot(line, source + rows.lowerBound * inner, inner)
+        }
       }
+    }
+    switch weight.storage {
+    case .dense(let tensor): unsafe multiply(tensor.base, .f32)
     case .stored(let stored):
       unsafe stored.storage.withUnsafeBytes { bytes in
-        guard let start = bytes.baseAddress else { return }
-        let size = stored.elementType.byteCount
-        for (position, row) in panel.enumerated() {
-          let weights = unsafe start + row * inner * size
-          switch stored.elementType {
-          case .bf16: unsafe result[position] = unsafe ck_dot_bf16(weights, input, inner)
-          case .f16: unsafe result[position] = unsafe ck_dot_f16(weights, input, inner)
-          default: unsafe result[position] = unsafe ck_dot_f32(weights, input, inner)
-          }
-        }
+        if let base = bytes.baseAddress { unsafe multiply(base, stored.elementType) }
       }
     }
   }

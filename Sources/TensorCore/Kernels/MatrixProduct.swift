@@ -2,9 +2,17 @@ import CKernels
 import COpenBLAS
 
 extension Kernels {
-  /// Output tile of a matrix product: a tile is one single-threaded OpenBLAS call, never split along the inner size.
-  static let tileRows = 512
-  static let tileColumns = 512
+  /// Output tile of a matrix product: one single-threaded OpenBLAS call, never split along the inner size. Rows are cut
+  /// at multiples of `tileRows`, columns into even parts of at most `tileColumns`.
+  static let (tileRows, tileColumns) = (512, 512)
+
+  /// `0..<count` in as few parts of at most `limit` as possible, of nearly the same size, so that threads end together.
+  static func evenRanges(_ count: Int, limit: Int) -> [Range<Int>] {
+    let parts = (count + limit - 1) / limit
+    // A multiple of 16 keeps every part but the last free of the slower loops for a rest.
+    let size = parts == 0 ? limit : ((count + parts - 1) / parts + 15) / 16 * 16
+    return stride(from: 0, to: count, by: size).map { $0..<min($0 + size, count) }
+  }
 
   /// One OpenBLAS call: C = op(A) op(B), row-major.
   static func gemm(
@@ -43,18 +51,17 @@ extension Tensor {
       other.shape[transposingOther ? 1 : 0] == inner, "inner sizes differ: \(shape) and \(other.shape)")
     let output = Tensor(uninitialized: [rows, columns])
     let (lda, ldb) = (max(shape[1], 1), max(other.shape[1], 1))
-    let rowTiles = (rows + Kernels.tileRows - 1) / Kernels.tileRows
-    let columnTiles = (columns + Kernels.tileColumns - 1) / Kernels.tileColumns
+    let rowTiles = stride(from: 0, to: rows, by: Kernels.tileRows).map { $0..<min($0 + Kernels.tileRows, rows) }
+    let columnTiles = Kernels.evenRanges(columns, limit: Kernels.tileColumns)
     let (a, b, c) = unsafe (Shared(base), Shared(other.base), Shared(output.base))
-    Workers.forEachChunk(rowTiles * columnTiles) { tile in
-      let row = tile / columnTiles * Kernels.tileRows
-      let column = tile % columnTiles * Kernels.tileColumns
+    Workers.forEachChunk(rowTiles.count * columnTiles.count, operations: rows * columns * inner) { tile in
+      let (rowTile, columnTile) = (rowTiles[tile / columnTiles.count], columnTiles[tile % columnTiles.count])
+      let (row, column) = (rowTile.lowerBound, columnTile.lowerBound)
       unsafe Kernels.gemm(
         a.pointer + (transposingSelf ? row : row * lda), transposed: transposingSelf, leading: lda,
         b.pointer + (transposingOther ? column * ldb : column), transposed: transposingOther, leading: ldb,
         c.pointer + row * columns + column, leading: max(columns, 1),
-        rows: min(Kernels.tileRows, rows - row), columns: min(Kernels.tileColumns, columns - column),
-        inner: inner)
+        rows: rowTile.count, columns: columnTile.count, inner: inner)
     }
     return output
   }

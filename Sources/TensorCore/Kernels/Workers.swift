@@ -25,10 +25,15 @@ public enum Workers {
   // OpenBLAS must not start threads inside our own parallel region, and its bits depend on its thread count.
   private static let preparedBLAS: Void = { openblas_set_num_threads(1) }()
 
+  /// Work that takes about as long as waking a thread, in multiplications.
+  private static let worthwhileOperations = 1 << 18
+
   /// Runs `body` once for each chunk index in `0..<count`, on up to `threadCount` threads.
-  static func forEachChunk(_ count: Int, _ body: @Sendable (Int) -> Void) {
+  ///
+  /// - Parameter operations: How much work there is in all, in multiplications; little work stays on this thread.
+  static func forEachChunk(_ count: Int, operations: Int = .max, _ body: @Sendable (Int) -> Void) {
     _ = preparedBLAS
-    let workers = min(threadCount, count)
+    let workers = operations < worthwhileOperations ? 1 : min(threadCount, count)
     guard workers > 1 else {
       ck_flush_denormals()
       for index in 0..<count { body(index) }

@@ -25,6 +25,15 @@ public struct Generator {
     public init(embeddings: Tensor, context: TokenContext) {
       (self.embeddings, self.context) = (embeddings, context)
     }
+
+    /// The prompts of a batch, one sequence each.
+    public init(_ prompts: [Prompt], model: any LanguageModel) {
+      self.init(
+        embeddings: Tensor.concatenated(prompts.map { model.embeddings($0) }),
+        context: TokenContext(
+          segments: RowSegments(lengths: prompts.map(\.count)), positions: prompts.flatMap { Array(0..<$0.count) },
+          roles: prompts.flatMap(\.spans.roles)))
+    }
   }
 
   private let model: any LanguageModel

@@ -39,7 +39,9 @@ struct AddedTokenMatcher: Sendable {
     var parts: [Part] = []
     var (start, position) = (0, 0)
     while position < text.count {
-      guard let (bytes, token) = tokens[text[position]]?.first(where: { text[position...].starts(with: $0.bytes) })
+      guard
+        let (bytes, token) = tokens[text[position]]?.first(where: { text[position...].starts(with: $0.bytes) }
+        )
       else {
         position += 1
         continue

@@ -91,7 +91,9 @@ extension ProtobufReader.Field {
 
   /// The number of an `enum` or unsigned field.
   func integer() throws(ProtobufReader.Malformed) -> Int {
-    guard case .varint(let value) = value, let integer = Int(exactly: value) else { throw malformed("a number") }
+    guard case .varint(let value) = value, let integer = Int(exactly: value) else {
+      throw malformed("a number")
+    }
     return integer
   }
 

@@ -52,7 +52,8 @@ import CSentencePiece
     for index in 0..<(unsafe encoding.count) {
       let end = unsafe Int(encoding.ends[index])
       let bytes = unsafe UnsafeRawBufferPointer(start: encoding.bytes + start, count: end - start)
-      pieces.append((id: unsafe Int(encoding.ids[index]), piece: unsafe String(decoding: bytes, as: UTF8.self)))
+      pieces.append(
+        (id: unsafe Int(encoding.ids[index]), piece: unsafe String(decoding: bytes, as: UTF8.self)))
       start = end
     }
     return pieces
@@ -70,14 +71,16 @@ import CSentencePiece
       unsafe ends.withUnsafeBufferPointer { ends in
         unsafe ends.withMemoryRebound(to: UInt.self) { ends in
           unsafe csp_decode(
-            model, bytes.assumingMemoryBound(to: CChar.self).baseAddress, ends.baseAddress, pieces.count, &text,
+            model, bytes.assumingMemoryBound(to: CChar.self).baseAddress, ends.baseAddress, pieces.count,
+            &text,
             &error)
         }
       }
     }
     guard decoded else { throw .unusableModel(path: "tokenizer.model", reason: unsafe Self.reason(error)) }
     defer { unsafe csp_free_text(text.bytes) }
-    return unsafe String(decoding: UnsafeRawBufferPointer(start: text.bytes, count: text.count), as: UTF8.self)
+    return unsafe String(
+      decoding: UnsafeRawBufferPointer(start: text.bytes, count: text.count), as: UTF8.self)
   }
 
   /// The library's words, which are freed.

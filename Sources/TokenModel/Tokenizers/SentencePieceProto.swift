@@ -54,7 +54,9 @@ struct SentencePieceProto {
     guard nesting <= Self.nestedSymbolLimit else {
       throw .unusableModel(
         path: path,
-        reason: "\(nesting) user-defined symbols are prefixes of each other, at most \(Self.nestedSymbolLimit) may be")
+        reason:
+          "\(nesting) user-defined symbols are prefixes of each other, at most \(Self.nestedSymbolLimit) may be"
+      )
     }
   }
 
@@ -113,7 +115,9 @@ struct SentencePieceProto {
     pieces.append(piece)
   }
 
-  private mutating func readTrainerSpec(_ bytes: [UInt8], _ range: Range<Int>) throws(ProtobufReader.Malformed) {
+  private mutating func readTrainerSpec(_ bytes: [UInt8], _ range: Range<Int>) throws(ProtobufReader
+    .Malformed)
+  {
     var reader = ProtobufReader(bytes, range)
     while let field = try reader.next() {
       switch field.number {

@@ -14,9 +14,13 @@ import RunKit
 public struct SentencePieceTokenizer: Tokenizer {
   /// One more than the greatest id that has a piece.
   public let vocabularySize: Int
+  /// The id that begins a sequence, if there is one.
   public let beginID: Int?
+  /// The id that ends a sequence, if there is one.
   public let endID: Int?
+  /// The id of padding, if there is one.
   public let paddingID: Int?
+  /// The id that stands for text outside the vocabulary, if there is one.
   public let unknownID: Int?
   /// The Jinja template that lays out a conversation, as text; nil if the folder has none.
   public let chatTemplate: String?
@@ -76,12 +80,15 @@ public struct SentencePieceTokenizer: Tokenizer {
     let control = { (text: String) in vocabulary.id(of: text, kind: .control) }
     beginID = try vocabulary.id(of: settings.begin, key: "bos_token", default: control(proto.beginPiece))
     endID = try vocabulary.id(of: settings.end, key: "eos_token", default: control(proto.endPiece))
-    paddingID = try vocabulary.id(of: settings.padding, key: "pad_token", default: control(proto.paddingPiece))
+    paddingID = try vocabulary.id(
+      of: settings.padding, key: "pad_token", default: control(proto.paddingPiece))
     unknownID = try vocabulary.id(
       of: settings.unknown, key: "unk_token", default: proto.pieces.firstIndex { $0.kind == .unknown })
-    if configuration != nil || specialTokens != nil {
-      for id in [beginID, endID, paddingID, unknownID] { if let id { vocabulary.markSpecial(id) } }
-    }
+    let named = [
+      (settings.begin, beginID), (settings.end, endID), (settings.padding, paddingID),
+      (settings.unknown, unknownID),
+    ]
+    for case (.token, let id?) in named { vocabulary.markSpecial(id) }
     for token in settings.additionalSpecial {
       if let id = try vocabulary.id(of: .token(token), key: "additional_special_tokens", default: nil) {
         vocabulary.markSpecial(id)
@@ -113,6 +120,9 @@ public struct SentencePieceTokenizer: Tokenizer {
     plain = try load(addingDummyPrefix: false)
   }
 
+  /// The ids of a text, of at most 4 MiB.
+  ///
+  /// - Throws: `TokenizerError.textTooLong`.
   public func encode(_ text: String, addingSpecialTokens: Bool) throws -> [Int] {
     var ids: [Int] = []
     if addingSpecialTokens, addsBegin, let beginID { ids.append(beginID) }
@@ -152,6 +162,9 @@ public struct SentencePieceTokenizer: Tokenizer {
     }
   }
 
+  /// The text of ids.
+  ///
+  /// - Throws: `TokenizerError.idWithoutPiece`.
   public func decode(_ ids: [Int], skippingSpecialTokens: Bool) throws -> String {
     let model = prefixSpace == .never ? plain : prefixed
     var text = ""
@@ -167,7 +180,9 @@ public struct SentencePieceTokenizer: Tokenizer {
       run = []
     }
     for id in ids {
-      guard let piece = piece(id) else { throw TokenizerError.idWithoutPiece(id: id, vocabulary: vocabularySize) }
+      guard let piece = piece(id) else {
+        throw TokenizerError.idWithoutPiece(id: id, vocabulary: vocabularySize)
+      }
       guard let token = addedTokens[id] else {
         run.append(piece)
         continue
@@ -180,11 +195,13 @@ public struct SentencePieceTokenizer: Tokenizer {
     return text
   }
 
+  /// The piece of an id as the vocabulary spells it; nil when the id has none.
   public func piece(_ id: Int) -> String? {
     if let token = addedTokens[id] { return token.content }
     return pieces.indices.contains(id) ? pieces[id].text : nil
   }
 
+  /// The id of a piece spelled exactly so, by its UTF-8 bytes.
   public func id(of piece: String) -> Int? { ids[PieceKey(piece)] }
 
   /// The score of a piece of the model and what it is for, for tests against the library.

@@ -19,6 +19,7 @@ public enum TokenizerError: DescribedError {
     case textTooLong = "tokenizer_text_too_long"
   }
 
+  /// Which case this is.
   public var code: Code {
     switch self {
     case .malformedModel: .malformedModel
@@ -30,6 +31,7 @@ public enum TokenizerError: DescribedError {
     }
   }
 
+  /// The file concerned.
   public var path: String? {
     switch self {
     case .malformedModel(let path, _, _), .unusableModel(let path, _), .conflictingToken(let path, _, _, _),
@@ -39,6 +41,7 @@ public enum TokenizerError: DescribedError {
     }
   }
 
+  /// What, where, found and expected.
   public var errorDescription: String? {
     switch self {
     case .malformedModel(let path, let offset, let expected):
@@ -54,6 +57,7 @@ public enum TokenizerError: DescribedError {
     }
   }
 
+  /// What to do.
   public var recoverySuggestion: String? {
     switch self {
     case .malformedModel:

@@ -60,7 +60,8 @@ struct TokenizerSettings {
     if let bytes = files.addedTokens {
       let reader = try ConfigurationReader(path: folder + "/added_tokens.json", bytes: bytes)
       for content in reader.object.keys {
-        try add(AddedToken(content: content, id: reader.integer(content, in: 0...Self.idLimit)), reader: reader)
+        try add(
+          AddedToken(content: content, id: reader.integer(content, in: 0...Self.idLimit)), reader: reader)
       }
     }
     if let bytes = files.specialTokens {
@@ -142,14 +143,18 @@ struct TokenizerSettings {
       case .array(let values):
         for value in values { additionalSpecial.append(try Self.text(of: value, key: key, reader)) }
       case .object(let object):
-        for (_, value) in object.members { additionalSpecial.append(try Self.text(of: value, key: key, reader)) }
+        for (_, value) in object.members {
+          additionalSpecial.append(try Self.text(of: value, key: key, reader))
+        }
       case let value?:
         throw .wrongKind(path: reader.path, key: key, found: value.kind, expected: "a list of tokens")
       }
     }
   }
 
-  private static func named(_ key: String, _ reader: ConfigurationReader) throws(ConfigurationError) -> NamedToken {
+  private static func named(_ key: String, _ reader: ConfigurationReader) throws(ConfigurationError)
+    -> NamedToken
+  {
     switch reader.object[key] {
     case nil: .unspecified
     case .null: NamedToken.none

@@ -1,0 +1,110 @@
+"""One forward pass of a LLaMA checkpoint in transformers, as often as asked for.
+
+Reads commands from standard input, one a line, and answers each with one line of JSON:
+
+    run         runs one pass and tells its seconds
+    save FILE   writes the outputs of the last pass as safetensors
+    memory      tells the anonymous resident memory in bytes
+
+Modes:
+
+    sdpa         attention without any statistics
+    eager-keep   output_attentions=True as documented: all layers' probabilities are returned, then reduced
+    eager-hooks  output_attentions=True, and a hook reduces each layer's probabilities as soon as they are there, so
+                 that no two layers' are kept: what a careful user would write
+
+Group sums are one product of the probabilities with the indicator matrix of the groups, the quickest way we know.
+The groups are the quarters of the keys in order. Only the last row gets logits, unless --logits all.
+"""
+
+import argparse
+import gc
+import json
+import sys
+import time
+
+import torch
+from safetensors.torch import load_file, save_file
+from transformers import AutoModelForCausalLM
+
+
+def anonymous_bytes():
+    for line in open("/proc/self/status"):
+        if line.startswith("RssAnon:"):
+            return int(line.split()[1]) * 1024
+    raise RuntimeError("no RssAnon in /proc/self/status")
+
+
+def parse_arguments():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("model")
+    parser.add_argument("--inputs", required=True)
+    parser.add_argument("--mode", choices=["sdpa", "eager-keep", "eager-hooks"], required=True)
+    parser.add_argument("--threads", type=int, required=True)
+    parser.add_argument("--logits", choices=["last", "all"], default="last")
+    return parser.parse_args()
+
+
+class Peer:
+    def __init__(self, options):
+        self.mode = options.mode
+        self.ids = load_file(options.inputs)["input_ids"]
+        self.rows = 1 if options.logits == "last" else 0
+        self.model = AutoModelForCausalLM.from_pretrained(
+            options.model, dtype=torch.float32, attn_implementation="sdpa" if self.mode == "sdpa" else "eager")
+        self.model.eval()
+        count = self.ids.shape[1]
+        groups = torch.arange(count) * 4 // count
+        self.indicator = torch.nn.functional.one_hot(groups, 4).float()
+        self.outputs = {}
+        if self.mode == "eager-hooks":
+            for layer in self.model.model.layers:
+                layer.self_attn.register_forward_hook(self.reduce)
+
+    def reduce(self, module, arguments, output):
+        hidden, probabilities = output
+        return hidden, probabilities @ self.indicator
+
+    def forward(self):
+        wants_attentions = self.mode != "sdpa"
+        with torch.inference_mode():
+            result = self.model(
+                self.ids, use_cache=False, output_attentions=wants_attentions, logits_to_keep=self.rows)
+            masses = []
+            if self.mode == "eager-keep":
+                masses = [probabilities @ self.indicator for probabilities in result.attentions]
+            elif self.mode == "eager-hooks":
+                masses = list(result.attentions)
+        return result.logits, masses
+
+    def run(self):
+        start = time.perf_counter()
+        logits, masses = self.forward()
+        seconds = time.perf_counter() - start
+        # As `mmprobe bench-forward -o` writes them: logits of the last row, shares [rows, heads, groups].
+        self.outputs = {"logits": logits[0, -1:].clone()}
+        for layer, mass in enumerate(masses):
+            self.outputs[f"shares.{layer}"] = mass[0].transpose(0, 1).contiguous()
+        return {"seconds": seconds}
+
+
+def main():
+    options = parse_arguments()
+    torch.set_num_threads(options.threads)
+    peer = Peer(options)
+    gc.collect()
+    print(json.dumps({"ready": True, "memory": anonymous_bytes()}), flush=True)
+    for line in sys.stdin:
+        words = line.split()
+        if words[0] == "run":
+            answer = peer.run()
+        elif words[0] == "save":
+            save_file(peer.outputs, words[1])
+            answer = {"saved": sorted(peer.outputs)}
+        else:
+            answer = {"memory": anonymous_bytes()}
+        print(json.dumps(answer), flush=True)
+
+
+if __name__ == "__main__":
+    main()

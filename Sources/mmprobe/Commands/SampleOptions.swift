@@ -1,0 +1,44 @@
+import Foundation
+import RunKit
+import TokenModel
+
+/// One conversation given on the command line.
+struct SampleOptions {
+  static let image = Option<[String]>.texts("image", "FILE", "an image (PGM, PPM)")
+  static let audio = Option<[String]>.texts("audio", "FILE", "a sound (WAV)")
+  static let text = Option<String?>.text(
+    "text", "TEXT", notes: "media stand before it, or where it says <image>, <audio>", "the question")
+  static let declarations = [image.declaration, audio.declaration, text.declaration]
+
+  private let images: [String]
+  private let audios: [String]
+  private let question: String?
+
+  init(_ arguments: Arguments) throws(UsageError) {
+    images = try arguments[Self.image]
+    audios = try arguments[Self.audio]
+    question = try arguments[Self.text]
+  }
+
+  /// Whether any of the options was given.
+  var isGiven: Bool { question != nil || !images.isEmpty || !audios.isEmpty }
+
+  /// Refuses a command line without a question.
+  func requireText(_ command: String) throws(UsageError) {
+    if question == nil { throw .missingOption(option: Self.text.declaration.spelling, command: command) }
+  }
+
+  /// The conversation with its media as the model takes them.
+  func sample(for model: any LanguageModel) throws -> Sample {
+    let media = try read(images, .image, model) + read(audios, .audio, model)
+    let text = question ?? ""
+    if Modality.media.contains(where: { text.contains("<\($0.rawValue)>") }) {
+      return Sample(index: 0, id: "command line", turns: [.init(speaker: .user, text: text)], media: media)
+    }
+    return Sample(id: "command line", media: media, question: text)
+  }
+
+  private func read(_ paths: [String], _ modality: Modality, _ model: any LanguageModel) throws -> [Medium] {
+    try paths.map { try MediaFile.medium(modality, at: URL(fileURLWithPath: $0), named: $0, for: model) }
+  }
+}
