@@ -241,7 +241,7 @@ public enum AttentionImportError: DescribedError {
     switch self {
     case .missingTensor(let path, let tensor): "\(path): no tensor \"\(tensor)\""
     case .wrongShape(let path, let tensor, let found, let expected):
-      "\(path): \"\(tensor)\" has shape \(found), expected \(expected)"
+      "\(path): \"\(tensor)\" has shape \(found.prefix(16)), expected \(expected)"
     case .unknownRole(let path, let row, let found, let limit):
       "\(path): row \(row) of \"roles\" holds \(found), expected −1 for padding or 0 to \(limit - 1)"
     case .notProbabilities(let path, let tensor, let place, let found):

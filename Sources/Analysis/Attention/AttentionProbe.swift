@@ -211,8 +211,8 @@ public enum ProbeError: DescribedError {
 
   public var errorDescription: String? {
     switch self {
-    case .noAnswer(let sample): "\(sample): queries are those of the answer, but the record has no answer"
-    case .noQueries(let sample): "\(sample): the query set is empty"
+    case .noAnswer(let sample): "\(sample.shown(limit: 1_000)): queries are those of the answer, but the record has no answer"
+    case .noQueries(let sample): "\(sample.shown(limit: 1_000)): the query set is empty"
     }
   }
 

@@ -135,8 +135,8 @@ public struct DataSet: Sendable {
   private func place(_ index: Int) -> String {
     let id = records[index]["id"].flatMap { $0.stringValue ?? $0.intValue.map(String.init) }
     return lines[index] > 1 || lines.count == 1 || format == .questions
-      ? "line \(lines[index])" + (id.map { " (id \"\($0)\")" } ?? "")
-      : "record \(index)" + (id.map { " (id \"\($0)\")" } ?? "")
+      ? "line \(lines[index])" + (id.map { " (id \($0.inQuotes))" } ?? "")
+      : "record \(index)" + (id.map { " (id \($0.inQuotes))" } ?? "")
   }
 
   /// One item with its media.

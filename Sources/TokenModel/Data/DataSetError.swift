@@ -60,21 +60,21 @@ public enum DataSetError: DescribedError {
   public var errorDescription: String? {
     switch self {
     case .unknownFormat(let path, let found):
-      "\(path): no known form of data: the first record has the keys \(found)"
+      "\(path): no known form of data: the first record has the keys \(found.shown())"
     case .empty(let path): "\(path): no records"
     case .malformedRecord(let path, let line, let reason): "\(path):\(line): \(reason)"
     case .missingKey(let path, let record, let key): "\(path): \(record) has no \"\(key)\""
     case .wrongKind(let path, let record, let key, let found, let expected):
       "\(path): \(record): \"\(key)\" is \(found), expected \(expected)"
-    case .noMediaFile(let path, let expected): "\(path): the media file \(expected) is missing"
+    case .noMediaFile(let path, let expected): "\(path.shown(limit: 1_000)): the media file \(expected.shown()) is missing"
     case .noMediaTensor(let path, let tensor):
       "\(path): no u8 tensor \"\(tensor)\" of at least two axes"
     case .rowOutOfRange(let path, let record, let key, let row, let count):
       "\(path): \(record): \"\(key)\" names row \(row), but there are \(count)"
     case .pathLeavesFolder(let path, let record, let found):
-      "\(path): \(record): the medium \"\(found)\" is outside the folder of the data"
+      "\(path): \(record): the medium \(found.inQuotes) is outside the folder of the data"
     case .unknownSpeaker(let path, let record, let found):
-      "\(path): \(record): a turn is from \"\(found)\", expected system, human, user, gpt or assistant"
+      "\(path): \(record): a turn is from \(found.inQuotes), expected system, human, user, gpt or assistant"
     case .indexOutOfRange(let path, let index, let count): "\(path): item \(index) of \(count)"
     }
   }

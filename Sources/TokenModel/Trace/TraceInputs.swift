@@ -49,9 +49,9 @@ public enum TraceError: DescribedError {
     switch self {
     case .missingInput(let path, let name): "\(path): no tensor \"\(name)\""
     case .wrongShape(let path, let name, let found, let expected):
-      "\(path): \"\(name)\" has shape \(found), expected \(expected)"
+      "\(path): \"\(name)\" has shape \(found.prefix(16)), expected \(expected)"
     case .unknownInput(let path, let name, let known):
-      "\(path): the tensor \"\(name)\" is no input of this model (inputs: \(known.joined(separator: ", ")))"
+      "\(path): the tensor \(name.inQuotes) is no input of this model (inputs: \(known.joined(separator: ", ")))"
     case .badMask(let path, let row):
       "\(path): row \(row) of \"attention_mask\" must hold 0 and 1 and at least one 1"
     case .positionsWithMedia(let path):
@@ -59,7 +59,7 @@ public enum TraceError: DescribedError {
     case .negativePosition(let path, let row, let found):
       "\(path): row \(row) of \"position_ids\" holds \(found), expected 0 or above"
     case .unknownCapture(let name, let nearest):
-      "no tensor is called \"\(name)\"" + (nearest.map { ". Did you mean \"\($0)\"?" } ?? "")
+      "no tensor is called \(name.inQuotes)" + (nearest.map { ". Did you mean \"\($0)\"?" } ?? "")
     }
   }
 

@@ -30,7 +30,7 @@ private func dataFolder(
   [
     FuzzFile(
       "data.jsonl", [UInt8](text.utf8), lines ? .jsonLines(words: dataWords) : .json(words: dataWords)),
-    media, FuzzFile("item.json", [UInt8]("\(item)".utf8), .json(words: [])),
+    media, FuzzFile("item.json", [UInt8]("\(item)".utf8), .json(words: ["a"])),
   ]
 }
 

@@ -38,7 +38,7 @@ extension FuzzTarget {
     directed: [
       { random in
         let bytes = [UInt8](jsonLinesText.utf8)
-        return [FuzzFile("a.jsonl", Array(bytes.prefix(random.below(bytes.count))), .jsonLines(words: []))]
+        return [FuzzFile("a.jsonl", Array(bytes.prefix(random.below(bytes.count))), .jsonLines(words: ["a"]))]
       }
     ],
     read: { folder in
