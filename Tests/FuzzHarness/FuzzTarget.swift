@@ -7,8 +7,8 @@ struct FuzzFile: Sendable {
   /// What stands at the file's path.
   enum Contents: Sendable {
     case bytes([UInt8])
-    /// A file of this size that occupies no space: only zeros.
-    case zeros(count: Int)
+    /// These bytes, then zeros that occupy no space, `count` bytes in all.
+    case sparse([UInt8], count: Int)
     case folder
     case link(to: String)
     case nothing
@@ -18,6 +18,12 @@ struct FuzzFile: Sendable {
   var name: String
   var contents: Contents
   var layout: FuzzLayout
+
+  /// A file that is larger than its bytes by zeros.
+  init(_ name: String, _ bytes: [UInt8], zerosUpTo count: Int) {
+    self.init(name, bytes, .binary(headerCount: bytes.count))
+    contents = .sparse(bytes, count: count)
+  }
 
   init(_ name: String, _ bytes: [UInt8], _ layout: FuzzLayout) {
     self.name = name
@@ -141,8 +147,8 @@ extension [FuzzFile] {
       case .folder: try FileManager.default.createDirectory(atPath: path, withIntermediateDirectories: true)
       case .link(let target):
         try FileManager.default.createSymbolicLink(atPath: path, withDestinationPath: target)
-      case .zeros(let count):
-        try Data().write(to: URL(fileURLWithPath: path))
+      case .sparse(let bytes, let count):
+        try Data(bytes).write(to: URL(fileURLWithPath: path))
         let handle = try FileHandle(forWritingTo: URL(fileURLWithPath: path))
         try handle.truncate(atOffset: UInt64(count))
         try handle.close()

@@ -16,7 +16,10 @@ extension AttentionDefinition {
       JSONObject([
         ("queries", .string(queries.rawValue)),
         ("groups", .array(groups.map { .string($0.name) })),
-        ("roles", .object(JSONObject(groups.map { ($0.name, .array($0.roles.map { .string($0.rawValue) })) }))),
+        (
+          "roles",
+          .object(JSONObject(groups.map { ($0.name, .array($0.roles.map { .string($0.rawValue) })) }))
+        ),
         ("layers", .array(layers.map { .integer($0) })),
         ("heads", .array(heads.map { .integer($0) })),
         ("layer_groups", ["early": numbers(early), "middle": numbers(middle), "late": numbers(late)]),
@@ -24,7 +27,9 @@ extension AttentionDefinition {
         ("head_reduction", "mean"),
         ("layer_reduction", "mean"),
         ("sample_reduction", "mean"),
-        ("ratios", "of shares already averaged over query rows, heads and layers; then averaged over samples"),
+        (
+          "ratios", "of shares already averaged over query rows, heads and layers; then averaged over samples"
+        ),
         ("sinks", .string(sinks.rawValue)),
         ("sink_threshold", .number(sinkThreshold)),
         ("ci", .object(ci)),
@@ -67,7 +72,9 @@ extension AttentionDefinition {
       queries: queries, groups: groups, layers: layers, heads: heads, sinks: sinks,
       sinkThreshold: sinkThreshold, interval: interval)
 
-    for key in ["query_reduction", "head_reduction", "layer_reduction", "sample_reduction", "ratios", "layer_groups"] {
+    for key in [
+      "query_reduction", "head_reduction", "layer_reduction", "sample_reduction", "ratios", "layer_groups",
+    ] {
       let found = try reader.value(key)
       guard found == self.json[key] else {
         throw .wrongValue(
@@ -85,7 +92,9 @@ extension AttentionDefinition {
   ///
   /// - Throws: `AttentionRecordError.wrongValue`, naming the key.
   public func check(at place: RecordPlace) throws(AttentionRecordError) {
-    func require(_ holds: Bool, _ key: String, _ found: String, _ expected: String) throws(AttentionRecordError) {
+    func require(_ holds: Bool, _ key: String, _ found: String, _ expected: String)
+      throws(AttentionRecordError)
+    {
       guard holds else {
         throw .wrongValue(place: place, key: "definition.\(key)", found: found, expected: expected)
       }
@@ -106,10 +115,12 @@ extension AttentionDefinition {
       1...Self.replicateLimit ~= interval.replicates, "ci.replicates", "\(interval.replicates)",
       "1 to \(Self.replicateLimit)")
     try require(
-      sinkThreshold > 0 && sinkThreshold < 1, "sink_threshold", "\(sinkThreshold)", "a number between 0 and 1")
+      sinkThreshold > 0 && sinkThreshold < 1, "sink_threshold", "\(sinkThreshold)", "a number between 0 and 1"
+    )
     let (product, overflow) = layers.count.multipliedReportingOverflow(by: heads.count)
     try require(
-      !overflow && product <= 1 << 20 && groups.count <= 1 << 10, "layers",
-      "\(layers.count) layers, \(heads.count) heads, \(groups.count) groups", "at most 2^20 heads, 1024 groups")
+      !overflow && product <= 1 << 20 && groups.count <= 1 << 10 && shareCount <= 1 << 20, "layers",
+      "\(layers.count) layers, \(heads.count) heads, \(groups.count) groups",
+      "at most 1024 groups and 2^20 shares in all")
   }
 }

@@ -49,7 +49,8 @@ public enum AttentionMergeError: DescribedError {
     case .foreignSample(let path, let index, let shard):
       "\(path): sample \(index) does not belong to shard \(shard)"
     case .missingSamples(let count, let first, let total):
-      "\(count) of \(total) samples are in none of the runs: " + first.map(String.init).joined(separator: ", ")
+      "\(count) of \(total) samples are in none of the runs: "
+        + first.map(String.init).joined(separator: ", ")
         + (count > first.count ? ", …" : "")
     }
   }

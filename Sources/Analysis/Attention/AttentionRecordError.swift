@@ -72,9 +72,9 @@ public enum AttentionRecordError: DescribedError {
     case .missingKey(let place, let key): "\(place): the key \(key.inQuotes) is missing"
     case .unknownKey(let place, let key): "\(place): the key \(key.inQuotes) is not known here"
     case .wrongType(let place, let key, let found, let expected):
-      "\(place): \(key.inQuotes) is \(found.shown()), expected \(expected)"
+      "\(place): \(key.inQuotes) is \(found.shown()), expected \(expected.shown(limit: 400))"
     case .wrongValue(let place, let key, let found, let expected):
-      "\(place): \(key.inQuotes) is \(found.shown()), expected \(expected)"
+      "\(place): \(key.inQuotes) is \(found.shown()), expected \(expected.shown(limit: 400))"
     case .wrongCount(let place, let key, let found, let expected):
       "\(place): \(key.inQuotes) has \(found) elements, expected \(expected)"
     case .duplicateIndex(let place, let index, let first):

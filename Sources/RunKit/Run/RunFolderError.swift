@@ -68,7 +68,8 @@ public enum RunFolderError: DescribedError {
       let shownCount = 5
       let list = differences.prefix(shownCount).map { difference in
         let (stored, asked) = (difference.stored ?? "nothing", difference.asked ?? "nothing")
-        return "\(difference.key.shown(limit: 80)) \(stored.shown(limit: 80)), this command asks \(asked.shown(limit: 80))"
+        return
+          "\(difference.key.shown(limit: 80)) \(stored.shown(limit: 80)), this command asks \(asked.shown(limit: 80))"
       }
       let rest = differences.count > shownCount ? "; and \(differences.count - shownCount) more" : ""
       return "\(path): was made with " + list.joined(separator: "; ") + rest + "; a run cannot mix"

@@ -13,6 +13,8 @@ extension FuzzTarget {
     .npz,
     .tokenizer,
     .checkpoint,
+    .wav,
+    .pnm,
     .dataSet,
     .trace,
     .reference,

@@ -30,7 +30,8 @@ private func dataFolder(
   [
     FuzzFile(
       "data.jsonl", [UInt8](text.utf8), lines ? .jsonLines(words: dataWords) : .json(words: dataWords)),
-    media, FuzzFile("item.json", [UInt8]("\(item)".utf8), .json(words: ["a"])),
+    media, FuzzFile("a.pgm", [UInt8]("P5 2 2 255\n1234".utf8), .binary(headerCount: 11)),
+    FuzzFile("item.json", [UInt8]("\(item)".utf8), .json(words: ["a"])),
   ]
 }
 
@@ -45,7 +46,8 @@ private let conversations =
   + #"{"from":"human","value":"1?"},{"from":"gpt","value":"2"}],"type":"x","tags":{"k":"v"}}]"#
 
 private let records =
-  #"{"id":"a","text":"ab","answer":"1"}"# + "\n\n" + #"{"text":"c","answer":"d","hint":"h","tags":{"k":"v"}}"#
+  #"{"id":"a","text":"ab","answer":"1","image":"a.pgm"}"# + "\n\n"
+  + #"{"text":"c","answer":"d","hint":"h","tags":{"k":"v"}}"#
   + "\r\n"
 
 /// One conversation with these turns.
@@ -104,6 +106,29 @@ extension FuzzTarget {
         ])
         return conversation(
           [("human", random.pick(["<image><image>a", "a", "<image>", "<video>"]))], more: image)
+      },
+      { _ in
+        // A row of 64 MiB and a byte, which occupies no space.
+        let count = 1 << 26 + 1
+        let header = [UInt8](
+          #"{"image":{"dtype":"U8","shape":[1,\#(count)],"data_offsets":[0,\#(count)]}}"#.utf8)
+        var file = table("data.safetensors")
+        file.contents = .sparse(
+          FuzzLayout.lengthField(header.count) + header, count: 8 + header.count + count)
+        return dataFolder(#"{"q":"a","y":"b","i":0}"#, media: file)
+      },
+      { random in
+        // Files of records without end: one that is too long, too many, and one of zeros.
+        let start = random.pick(["", "[", "{\"q\":\"", "[\"", "\n"])
+        var files = dataFolder("")
+        files[0].contents = .sparse([UInt8](start.utf8), count: 1 << random.pick([25, 30, 40]))
+        return files
+      },
+      { random in
+        var files = dataFolder("")
+        files[0].contents = .bytes(
+          [UInt8](#"{"q":"a"}"#.utf8) + [UInt8](repeating: random.pick([0x0A, 0x5B, 0x20]), count: 1 << 25))
+        return files
       },
       { _ in dataFolder(questions) + [FuzzFile("no-tokenizer", [], .binary(headerCount: 0))] },
     ],

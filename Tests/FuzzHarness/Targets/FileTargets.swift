@@ -9,7 +9,7 @@ extension FuzzTarget {
     directed: [
       { _ in [] },
       { random in [place(random.pick([.folder, .link(to: "/dev/null"), .link(to: "file.txt")]))] },
-      { random in [place(.zeros(count: random.pick([1 << 16, 1 << 16 + 1, 1 << 30])))] },
+      { random in [place(.sparse([], count: random.pick([1 << 16, 1 << 16 + 1, 1 << 30])))] },
       { random in [place(.bytes(random.pick([[0xFF], [0xC0, 0x80], [0x61, 0xE2, 0x82]])))] },
     ],
     read: { folder in

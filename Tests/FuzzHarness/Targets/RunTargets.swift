@@ -144,7 +144,7 @@ extension FuzzTarget {
       },
       { _ in
         var files = wholeRun()
-        files[1].contents = .zeros(count: (1 << 26) + 2)
+        files[1].contents = .sparse([], count: (1 << 26) + 2)
         return files
       },
     ],

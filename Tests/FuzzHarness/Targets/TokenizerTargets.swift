@@ -46,7 +46,7 @@ private func folder(characterMap: [UInt8]) -> [FuzzFile] {
 /// A text of this many bytes, which occupy no space on the disk.
 private func folder(textCount: Int) -> [FuzzFile] {
   var files = folder()
-  files[5].contents = .zeros(count: textCount)
+  files[5].contents = .sparse([], count: textCount)
   return files
 }
 
@@ -66,7 +66,7 @@ extension FuzzTarget {
         let id = random.pick([-1, 28, 1 << 24, .max, .min])
         return folder(ids: "[1, \(id)]")
       },
-      { _ in folder(textCount: (1 << 22) + 1) },
+      { _ in folder(textCount: (1 << 20) + 1) },
       { random in folder(textCount: 1 << random.pick([10, 16, 20])) },
       { random in
         folder(added: random.pick([#"{"<x>":3}"#, #"{"<x>":26}"#, #"{"<x>":27,"<y>":27}"#, #"{"":27}"#]))
