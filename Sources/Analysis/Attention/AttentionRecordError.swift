@@ -74,14 +74,14 @@ public enum AttentionRecordError: DescribedError {
   public var errorDescription: String? {
     switch self {
     case .notJSON(let place, let reason): "\(place): \(reason)"
-    case .missingKey(let place, let key): "\(place): the key \"\(key)\" is missing"
-    case .unknownKey(let place, let key): "\(place): the key \"\(key)\" is not known here"
+    case .missingKey(let place, let key): "\(place): the key \(key.inQuotes) is missing"
+    case .unknownKey(let place, let key): "\(place): the key \(key.inQuotes) is not known here"
     case .wrongType(let place, let key, let found, let expected):
-      "\(place): \"\(key)\" is \(found), expected \(expected)"
+      "\(place): \(key.inQuotes) is \(found.shown()), expected \(expected.shown(limit: 400))"
     case .wrongValue(let place, let key, let found, let expected):
-      "\(place): \"\(key)\" is \(found), expected \(expected)"
+      "\(place): \(key.inQuotes) is \(found.shown()), expected \(expected.shown(limit: 400))"
     case .wrongCount(let place, let key, let found, let expected):
-      "\(place): \"\(key)\" has \(found) elements, expected \(expected)"
+      "\(place): \(key.inQuotes) has \(found) elements, expected \(expected)"
     case .duplicateIndex(let place, let index, let first):
       "\(place): sample \(index) stands twice, first at \(first)"
     case .indexOutOfRange(let place, let index, let count):

@@ -6,12 +6,14 @@ import TensorCore
 public enum AttentionRunFiles {
   /// The name of the report in a run folder.
   public static let reportName = "report.html"
-  private static let configurationLimit = 1 << 26
+  private static let configurationLimit = 1 << 24
 
   /// Writes result.json, stats.npz, the tables and the report.
   ///
   /// - Throws: `FileError`.
-  public static func write(_ summary: AttentionSummary, _ samples: AttentionSamples, to folder: RunFolder) throws {
+  public static func write(_ summary: AttentionSummary, _ samples: AttentionSamples, to folder: RunFolder)
+    throws
+  {
     try folder.write(summary.json, to: "result.json")
     let moments = AttentionMoments(samples.records, summary.context.definition)
     try folder.write(to: "stats.npz", by: { try NPZArchive.write(moments.arrays(), to: $0.path) })
