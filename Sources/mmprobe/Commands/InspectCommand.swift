@@ -83,7 +83,11 @@ struct InspectCommand: Command {
         ))
     }
     lines.append(
-      ("mapped", ByteCount.text(inspection.byteCount) + " in \(Support.counted(checkpoint.weights.files.count, "file"))"))
+      (
+        "mapped",
+        ByteCount.text(inspection.byteCount)
+          + " in \(Support.counted(checkpoint.weights.files.count, "file"))"
+      ))
     lines.append(
       ("tokenizer", checkpoint.tokenizer.map { "\(Support.grouped($0.vocabularySize)) pieces" } ?? "none"))
     for medium in inspection.media {
