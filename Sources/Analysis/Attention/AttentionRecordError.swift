@@ -19,12 +19,15 @@ public struct RecordPlace: Hashable, Sendable, CustomStringConvertible {
 
 /// Why a line of samples or a description of a run was refused.
 public enum AttentionRecordError: DescribedError {
-  /// The text is not JSON; `reason` is the parser's.
-  case notJSON(place: RecordPlace, reason: String)
+  /// A key that must be there is not.
   case missingKey(place: RecordPlace, key: String)
+  /// A key this version does not know.
   case unknownKey(place: RecordPlace, key: String)
+  /// A value of another kind.
   case wrongType(place: RecordPlace, key: String, found: String, expected: String)
+  /// A value that cannot be.
   case wrongValue(place: RecordPlace, key: String, found: String, expected: String)
+  /// An array of another length.
   case wrongCount(place: RecordPlace, key: String, found: Int, expected: Int)
   /// Two lines hold the same sample.
   case duplicateIndex(place: RecordPlace, index: Int, first: RecordPlace)
@@ -33,7 +36,6 @@ public enum AttentionRecordError: DescribedError {
 
   /// The cases, by their word in machine-readable output.
   public enum Code: String, CaseIterable, Sendable {
-    case notJSON = "record_not_json"
     case missingKey = "record_missing_key"
     case unknownKey = "record_unknown_key"
     case wrongType = "record_wrong_type"
@@ -46,7 +48,6 @@ public enum AttentionRecordError: DescribedError {
   /// Which case this is.
   public var code: Code {
     switch self {
-    case .notJSON: .notJSON
     case .missingKey: .missingKey
     case .unknownKey: .unknownKey
     case .wrongType: .wrongType
@@ -60,7 +61,7 @@ public enum AttentionRecordError: DescribedError {
   /// Where the fault stands.
   public var place: RecordPlace {
     switch self {
-    case .notJSON(let place, _), .missingKey(let place, _), .unknownKey(let place, _),
+    case .missingKey(let place, _), .unknownKey(let place, _),
       .wrongType(let place, _, _, _), .wrongValue(let place, _, _, _), .wrongCount(let place, _, _, _),
       .duplicateIndex(let place, _, _), .indexOutOfRange(let place, _, _):
       place
@@ -73,7 +74,6 @@ public enum AttentionRecordError: DescribedError {
   /// What, where, found and expected.
   public var errorDescription: String? {
     switch self {
-    case .notJSON(let place, let reason): "\(place): \(reason)"
     case .missingKey(let place, let key): "\(place): the key \"\(key)\" is missing"
     case .unknownKey(let place, let key): "\(place): the key \"\(key)\" is not known here"
     case .wrongType(let place, let key, let found, let expected):
@@ -92,7 +92,6 @@ public enum AttentionRecordError: DescribedError {
   /// What to do.
   public var recoverySuggestion: String? {
     switch self {
-    case .notJSON: "the file may be cut off: run the command again with --resume"
     case .duplicateIndex: "name each run folder once, and merge only shards of one run"
     case .indexOutOfRange: "check that this samples file belongs to this run folder"
     default: "check that the file was written by this version of mmprobe and not edited"
