@@ -43,7 +43,8 @@ let package = Package(
       name: "TestSupport", dependencies: ["TensorCore", "TokenModel"], path: "Tests/TestSupport",
       swiftSettings: swiftSettings),
     .executableTarget(
-      name: "FuzzHarness", dependencies: ["RunKit", "TensorCore"], path: "Tests/FuzzHarness",
+      name: "FuzzHarness", dependencies: ["RunKit", "TensorCore", "TokenModel", "Analysis"],
+      path: "Tests/FuzzHarness",
       swiftSettings: swiftSettings),
     .testTarget(name: "FuzzTests", dependencies: ["FuzzHarness"], swiftSettings: swiftSettings),
     .testTarget(

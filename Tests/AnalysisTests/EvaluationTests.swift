@@ -3,14 +3,18 @@ import XCTest
 @testable import Analysis
 
 final class EvaluationTests: XCTestCase {
-  private func item(_ index: Int, _ answer: String, _ generated: String, _ tags: [String: String]) -> Evaluation.Item {
+  private func item(_ index: Int, _ answer: String, _ generated: String, _ tags: [String: String])
+    -> Evaluation.Item
+  {
     Evaluation.Item(
       index: index, id: "\(index)", tags: tags, answer: answer, generated: generated, isComplete: true)
   }
 
   /// Known values of the score interval at 95 %, to four digits as tables print them.
   func testWilsonIntervals() throws {
-    for (correct, count, lower, upper) in [(0, 10, 0.0, 0.2775), (5, 10, 0.2366, 0.7634), (10, 10, 0.7225, 1.0)] {
+    for (correct, count, lower, upper) in [
+      (0, 10, 0.0, 0.2775), (5, 10, 0.2366, 0.7634), (10, 10, 0.7225, 1.0),
+    ] {
       let interval = try XCTUnwrap(Evaluation.wilson(correct, of: count, confidence: 0.95))
       XCTAssertEqual(interval.lower, lower, accuracy: 5e-5)
       XCTAssertEqual(interval.upper, upper, accuracy: 5e-5)

@@ -22,7 +22,9 @@ final class ModelCommandTests: XCTestCase {
     XCTAssertEqual(result["parameters"], 845_312)
     XCTAssertEqual(result["media"]?.arrayValue?.map { $0["tokens"] }, [16, 24])
     XCTAssertEqual(result["types"]?.arrayValue?.map { $0["type"] }, ["BF16"])
-    let families = try json(["inspect", "--families"])["families"]?.arrayValue?.compactMap { $0["model_type"]?.stringValue }
+    let families = try json(["inspect", "--families"])["families"]?.arrayValue?.compactMap {
+      $0["model_type"]?.stringValue
+    }
     XCTAssertEqual(families, ["avt_llama", "llama"])
   }
 
@@ -42,7 +44,9 @@ final class ModelCommandTests: XCTestCase {
   }
 
   func testEvalCountsExactMatches() throws {
-    let result = try json(["eval", Embedded.model, "--data", Embedded.data, "-n", "60", "--by", "hint,type+hint"])
+    let result = try json([
+      "eval", Embedded.model, "--data", Embedded.data, "-n", "60", "--by", "hint,type+hint",
+    ])
     let accuracy = try XCTUnwrap(result["accuracy"]?.doubleValue)
     let correct = try XCTUnwrap(result["correct"]?.intValue)
     XCTAssertEqual(result["n"], 60)
@@ -52,7 +56,10 @@ final class ModelCommandTests: XCTestCase {
     XCTAssertEqual(result["by"]?.objectValue?.keys, ["hint", "type+hint"])
     let parts = result["by"]?["hint"]?.objectValue?.members.compactMap { $0.value["n"]?.intValue } ?? []
     XCTAssertEqual(parts.reduce(0, +), 60)
-    XCTAssertEqual(try json(["eval", Embedded.model, "--data", Embedded.data, "-n", "60", "--by", "hint,type+hint", "--batch", "7"]), result)
+    XCTAssertEqual(
+      try json([
+        "eval", Embedded.model, "--data", Embedded.data, "-n", "60", "--by", "hint,type+hint", "--batch", "7",
+      ]), result)
   }
 
   func testVerifyPassesOnTheReferenceAndMissesOnAChangedOne() throws {
@@ -134,7 +141,8 @@ final class ModelCommandTests: XCTestCase {
   func testBenchForwardMeasuresEveryPass() throws {
     let folder = try TemporaryFolder()
     try SafetensorsWriter.write(
-      tensors: [StoredTensor(name: "input_ids", shape: [1, 20], integers: Array(10..<30))], to: folder.path("in"))
+      tensors: [StoredTensor(name: "input_ids", shape: [1, 20], integers: Array(10..<30))],
+      to: folder.path("in"))
     let result = try json([
       "bench-forward", llama, "--inputs", folder.path("in"), "--statistics", "--repeat", "3", "--warmup", "1",
     ])

@@ -25,7 +25,8 @@ enum Program {
 
   /// Starts the program; output goes to files, since a full pipe would stop it.
   static func start(
-    _ arguments: [String], environment: [String: String] = [:], output: URL, errors: URL, executable: URL = url
+    _ arguments: [String], environment: [String: String] = [:], output: URL, errors: URL,
+    executable: URL = url
   ) throws -> Process {
     for file in [output, errors] { try Data().write(to: file) }
     let process = Process()
@@ -51,14 +52,16 @@ enum Program {
       arguments, environment: environment, output: output, errors: errors, executable: executable)
     process.waitUntilExit()
     return Outcome(
-      status: process.terminationStatus, output: String(decoding: try Data(contentsOf: output), as: UTF8.self),
+      status: process.terminationStatus,
+      output: String(decoding: try Data(contentsOf: output), as: UTF8.self),
       errors: String(decoding: try Data(contentsOf: errors), as: UTF8.self))
   }
 
   /// Runs the program, which must succeed.
   @discardableResult
   static func succeed(
-    _ arguments: [String], environment: [String: String] = [:], file: StaticString = #filePath, line: UInt = #line
+    _ arguments: [String], environment: [String: String] = [:], file: StaticString = #filePath,
+    line: UInt = #line
   ) throws -> Outcome {
     let outcome = try run(arguments, environment: environment)
     XCTAssertEqual(outcome.status, 0, "\(arguments): \(outcome.errors)", file: file, line: line)

@@ -6,6 +6,7 @@ import Foundation
 ///     FuzzHarness --cases 2000 --seed 1 --target npz      one reader
 ///     FuzzHarness --case 4711 --seed 1                    one case again, files kept
 ///     FuzzHarness --self-check 1 --cases 5                readers with faults, each of which must be found
+///     FuzzHarness --list-errors                           the error types under test, and those left out with the reason
 @main
 struct FuzzHarness {
   private var caseCount = 10_000
@@ -14,6 +15,7 @@ struct FuzzHarness {
   private var onlyCase: Int?
   private var isWorker = false
   private var isSelfCheck = false
+  private var listsErrors = false
   private var folder: String?
 
   static func main() throws {
@@ -28,6 +30,10 @@ struct FuzzHarness {
     while let option = arguments.popFirst() {
       if option == "--worker" {
         isWorker = true
+        continue
+      }
+      if option == "--list-errors" {
+        listsErrors = true
         continue
       }
       guard let value = arguments.popFirst() else { throw FuzzFailure(message: "\(option) needs a value") }
@@ -51,6 +57,13 @@ struct FuzzHarness {
   }
 
   private func run() throws -> Bool {
+    if listsErrors {
+      for type in FuzzTarget.all.flatMap(\.errors) { print("\(type)") }
+      for (name, reason) in FuzzTarget.exemptErrors.sorted(by: { $0.key < $1.key }) {
+        print("\(name) exempt: \(reason)")
+      }
+      return true
+    }
     let targets = isSelfCheck ? FuzzTarget.faulty : FuzzTarget.all
     let folder =
       self.folder ?? "\(NSTemporaryDirectory())mmprobe-fuzz-\(ProcessInfo.processInfo.processIdentifier)"

@@ -31,7 +31,7 @@ struct FuzzRandom {
   mutating func awkwardNumber(near size: Int) -> Int {
     let powers = [7, 8, 15, 16, 31, 32, 47, 62].map { 1 << $0 }
     let fixed = [
-      0, 1, 2, -1, .max, .min, .max - 7, 100_000_000, 100_000_001, size, size &+ 1, size &- 1, size / 2,
+      0, 1, 2, -1, .max, .min, .max - 7, 1 << 25, 1 << 25 + 1, size, size &+ 1, size &- 1, size / 2,
     ]
     switch below(3) {
     case 0: return pick(fixed)

@@ -7,8 +7,8 @@ struct FuzzFile: Sendable {
   /// What stands at the file's path.
   enum Contents: Sendable {
     case bytes([UInt8])
-    /// A file of this size that occupies no space: only zeros.
-    case zeros(count: Int)
+    /// These bytes, then zeros that occupy no space, `count` bytes in all.
+    case sparse([UInt8], count: Int)
     case folder
     case link(to: String)
     case nothing
@@ -18,6 +18,12 @@ struct FuzzFile: Sendable {
   var name: String
   var contents: Contents
   var layout: FuzzLayout
+
+  /// A file that is larger than its bytes by zeros.
+  init(_ name: String, _ bytes: [UInt8], zerosUpTo count: Int) {
+    self.init(name, bytes, .binary(headerCount: bytes.count))
+    contents = .sparse(bytes, count: count)
+  }
 
   init(_ name: String, _ bytes: [UInt8], _ layout: FuzzLayout) {
     self.name = name
@@ -114,7 +120,7 @@ struct FuzzTarget: Sendable {
     func codes<Described: DescribedError>(of type: Described.Type) -> [String] {
       Described.Code.allCases.map(\.rawValue)
     }
-    return errors.flatMap { codes(of: $0) }
+    return errors.flatMap { codes(of: $0) }.filter { Self.unreachableCodes[$0] == nil }
   }
 }
 
@@ -131,14 +137,18 @@ extension [FuzzFile] {
   func lay(in folder: String) throws {
     for file in self {
       let path = "\(folder)/\(file.name)"
+      if file.name.contains("/") {
+        let parent = URL(fileURLWithPath: path).deletingLastPathComponent().path
+        try FileManager.default.createDirectory(atPath: parent, withIntermediateDirectories: true)
+      }
       switch file.contents {
       case .nothing: break
       case .bytes(let bytes): try Data(bytes).write(to: URL(fileURLWithPath: path))
       case .folder: try FileManager.default.createDirectory(atPath: path, withIntermediateDirectories: true)
       case .link(let target):
         try FileManager.default.createSymbolicLink(atPath: path, withDestinationPath: target)
-      case .zeros(let count):
-        try Data().write(to: URL(fileURLWithPath: path))
+      case .sparse(let bytes, let count):
+        try Data(bytes).write(to: URL(fileURLWithPath: path))
         let handle = try FileHandle(forWritingTo: URL(fileURLWithPath: path))
         try handle.truncate(atOffset: UInt64(count))
         try handle.close()

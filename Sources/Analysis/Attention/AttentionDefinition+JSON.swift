@@ -119,8 +119,8 @@ extension AttentionDefinition {
     )
     let (product, overflow) = layers.count.multipliedReportingOverflow(by: heads.count)
     try require(
-      !overflow && product <= 1 << 20 && groups.count <= 1 << 10, "layers",
+      !overflow && product <= 1 << 20 && groups.count <= 1 << 10 && shareCount <= 1 << 20, "layers",
       "\(layers.count) layers, \(heads.count) heads, \(groups.count) groups",
-      "at most 2^20 heads, 1024 groups")
+      "at most 1024 groups and 2^20 shares in all")
   }
 }

@@ -16,6 +16,9 @@ public struct AttentionImport {
   /// Probabilities of a row may miss 1 by this much: 16-bit softmax rounds to 3 digits.
   public static let rowSumTolerance = 5e-3
 
+  private static let positionLimit = 1 << 20
+  private static let headLimit = 4_096
+
   /// How many layers the file has.
   public let layerCount: Int
   /// How many heads.
@@ -27,7 +30,7 @@ public struct AttentionImport {
   private let roles: [[Role?]]
   private let queries: [[Bool]]?
 
-  /// Reads and checks shapes; probabilities are read layer by layer.
+  /// Reads and checks shapes; probabilities are read row by row.
   ///
   /// - Throws: `SafetensorsError`, `StoredTensorError`, `AttentionImportError`.
   public init(path: String) throws {
@@ -41,6 +44,16 @@ public struct AttentionImport {
     guard shape.count == 4, shape[2] == shape[3], shape.allSatisfy({ $0 > 0 }) else {
       throw AttentionImportError.wrongShape(
         path: path, tensor: "attention.0", found: shape, expected: "[batch, heads, tokens, tokens]")
+    }
+    // Sums and tables of this size are made before a probability is read.
+    let (positions, overflow) = shape[0].multipliedReportingOverflow(by: shape[2])
+    guard !overflow, positions <= Self.positionLimit, shape[1] <= Self.headLimit,
+      attention.count <= Self.headLimit
+    else {
+      throw AttentionImportError.wrongShape(
+        path: path, tensor: "attention.\(attention.count - 1)", found: shape,
+        expected: "at most \(Self.positionLimit) positions in all, \(Self.headLimit) heads and as many layers"
+      )
     }
     for tensor in attention where tensor.shape != shape {
       throw AttentionImportError.wrongShape(
@@ -61,7 +74,8 @@ public struct AttentionImport {
     roles = try codes.enumerated().map { row, codes in
       try codes.map { code in
         guard -1..<Role.allCases.count ~= code else {
-          throw AttentionImportError.unknownRole(path: path, row: row, found: code, limit: Role.allCases.count)
+          throw AttentionImportError.unknownRole(
+            path: path, row: row, found: code, limit: Role.allCases.count)
         }
         return code < 0 ? nil : Role.allCases[code]
       }
@@ -75,40 +89,46 @@ public struct AttentionImport {
   ///
   /// - Throws: `AttentionImportError` for probabilities that are none, `ProbeError.noQueries`.
   public func samples(_ definition: AttentionDefinition) throws -> AttentionSamples {
-    let rows = try (0..<sampleCount).map { try queryRows($0, definition) }
     let groupOfRole = Dictionary(
       definition.groups.enumerated().flatMap { index, group in group.roles.map { ($0, index) } },
       uniquingKeysWith: { first, _ in first })
-    let groups = roles.map { $0.map { $0.flatMap { groupOfRole[$0] } ?? -1 } }
-    var sums = (0..<sampleCount).map { ShareSums(definition, rowCount: rows[$0].count) }
-    let width = attention[0].shape[2]
-    for (place, layer) in definition.layers.enumerated() {
-      let values = try attention[layer].floats()
-      for sample in 0..<sampleCount {
-        for (position, head) in definition.heads.enumerated() {
-          for (query, row) in rows[sample].enumerated() {
-            let start = ((sample * headCount + head) * width + row) * width
-            let probabilities = Array(values[start..<start + width])
-            try check(probabilities, layer: layer, head: head, row: row, sample: sample)
-            sums[sample].add(
-              probabilities, groups: groups[sample], layer: place, head: position, query: query)
-          }
-        }
-      }
-    }
     return try AttentionSamples(
       (0..<sampleCount).map { sample in
-        let visible = meanVisible(rows[sample], groups[sample], definition)
-        return .measured(
-          AttentionRecord(
-            index: sample, id: "row-\(sample)", hash: "", tokens: definition.groups.indices.map { group in
-              groups[sample].count { $0 == group }
-            }, visible: visible.counts, queryCount: rows[sample].count, text: "", share: sums[sample].share,
-            entropy: sums[sample].entropy, baseline: visible.uniform.map { Float($0) },
-            queryTokens: zip(rows[sample], sums[sample].queryTokens).map { row, share in
-              AttentionRecord.QueryToken(row: row, piece: roles[sample][row]?.rawValue ?? "", predicts: nil, share: share)
-            }, rowSumError: sums[sample].rowSumError))
+        let groups = roles[sample].map { $0.flatMap { groupOfRole[$0] } ?? -1 }
+        return .measured(try record(sample, groups: groups, definition))
       })
+  }
+
+  /// Measures one sequence; `groups` has the group of each position, or -1.
+  private func record(_ sample: Int, groups: [Int], _ definition: AttentionDefinition) throws
+    -> AttentionRecord
+  {
+    let rows = try queryRows(sample, definition)
+    var sums = ShareSums(definition, rowCount: rows.count)
+    let width = attention[0].shape[2]
+    for (place, layer) in definition.layers.enumerated() {
+      for (position, head) in definition.heads.enumerated() {
+        let first = (sample * headCount + head) * width
+        for (query, row) in rows.enumerated() {
+          let probabilities = try attention[layer].slice((first + row) * width..<(first + row + 1) * width)
+            .floats()
+          try check(probabilities, layer: layer, head: head, row: row, sample: sample)
+          sums.add(probabilities, groups: groups, layer: place, head: position, query: query)
+        }
+        attention[layer].slice(first * width..<(first + width) * width).storage.releasePages()
+      }
+    }
+    let visible = meanVisible(rows, groups, definition)
+    return AttentionRecord(
+      index: sample, id: "row-\(sample)", hash: "",
+      tokens: definition.groups.indices.map { group in groups.count { $0 == group } },
+      visible: visible.counts,
+      queryCount: rows.count, text: "", share: sums.share, entropy: sums.entropy,
+      baseline: visible.uniform.map { Float($0) },
+      queryTokens: zip(rows, sums.queryTokens).map { row, share in
+        AttentionRecord.QueryToken(
+          row: row, piece: roles[sample][row]?.rawValue ?? "", predicts: nil, share: share)
+      }, rowSumError: sums.rowSumError)
   }
 
   private func queryRows(_ sample: Int, _ definition: AttentionDefinition) throws -> [Int] {
@@ -131,19 +151,23 @@ public struct AttentionImport {
     return rows
   }
 
-  private func check(_ probabilities: [Float], layer: Int, head: Int, row: Int, sample: Int) throws(AttentionImportError) {
+  private func check(_ probabilities: [Float], layer: Int, head: Int, row: Int, sample: Int)
+    throws(AttentionImportError)
+  {
     var sum = 0.0
     for probability in probabilities {
       // A comparison with NaN is false.
       guard probability >= 0, probability <= 1.001 else {
         throw .notProbabilities(
-          path: path, tensor: "attention.\(layer)", place: "[\(sample), \(head), \(row)]", found: "\(probability)")
+          path: path, tensor: "attention.\(layer)", place: "[\(sample), \(head), \(row)]",
+          found: "\(probability)")
       }
       sum += Double(probability)
     }
     guard abs(sum - 1) <= Self.rowSumTolerance else {
       throw .notProbabilities(
-        path: path, tensor: "attention.\(layer)", place: "[\(sample), \(head), \(row)]", found: "a sum of \(sum)")
+        path: path, tensor: "attention.\(layer)", place: "[\(sample), \(head), \(row)]",
+        found: "a sum of \(sum)")
     }
   }
 
@@ -241,7 +265,7 @@ public enum AttentionImportError: DescribedError {
     switch self {
     case .missingTensor(let path, let tensor): "\(path): no tensor \"\(tensor)\""
     case .wrongShape(let path, let tensor, let found, let expected):
-      "\(path): \"\(tensor)\" has shape \(found), expected \(expected)"
+      "\(path): \"\(tensor)\" has shape \(found.prefix(16)), expected \(expected)"
     case .unknownRole(let path, let row, let found, let limit):
       "\(path): row \(row) of \"roles\" holds \(found), expected −1 for padding or 0 to \(limit - 1)"
     case .notProbabilities(let path, let tensor, let place, let found):

@@ -50,7 +50,7 @@ public enum AttentionMergeError: DescribedError {
     switch self {
     case .nothingToMerge: "no runs to merge"
     case .settingsDiffer(let path, let key, let found, let first, let expected):
-      "\(path): \"\(key)\" is \(found), but \(expected) in \(first); a run cannot mix"
+      "\(path): \(key.inQuotes) is \(found.shown()), but \(expected.shown()) in \(first); a run cannot mix"
     case .foreignSample(let path, let index, let shard):
       "\(path): sample \(index) does not belong to shard \(shard)"
     case .missingSamples(let count, let first, let total):

@@ -65,13 +65,15 @@ public struct AttentionProbe {
       baseline: visible.uniform.map { Float($0) },
       queryTokens: observer.queryTokens.enumerated().map { position, share in
         AttentionRecord.QueryToken(
-          row: rows[position], piece: prompt.piece(at: rows[position]), predicts: predicted(rows[position], prompt),
+          row: rows[position], piece: prompt.piece(at: rows[position]),
+          predicts: predicted(rows[position], prompt),
           share: share)
       },
       keys: keepsKeys
         ? AttentionRecord.Keys(
           share: observer.keyShare, pieces: (0..<prompt.count).map(prompt.piece), groups: groupOfKey) : nil,
-      media: keepsKeys ? media(prompt) : [], rowSumError: sums.rowSumError, nonfiniteCount: sums.nonfiniteCount)
+      media: keepsKeys ? media(prompt) : [], rowSumError: sums.rowSumError,
+      nonfiniteCount: sums.nonfiniteCount)
   }
 
   private func forward(_ embeddings: Tensor, _ context: TokenContext, _ observer: any ForwardObserver) {
@@ -211,8 +213,9 @@ public enum ProbeError: DescribedError {
 
   public var errorDescription: String? {
     switch self {
-    case .noAnswer(let sample): "\(sample): queries are those of the answer, but the record has no answer"
-    case .noQueries(let sample): "\(sample): the query set is empty"
+    case .noAnswer(let sample):
+      "\(sample.shown(limit: 1_000)): queries are those of the answer, but the record has no answer"
+    case .noQueries(let sample): "\(sample.shown(limit: 1_000)): the query set is empty"
     }
   }
 

@@ -19,15 +19,12 @@ public struct RecordPlace: Hashable, Sendable, CustomStringConvertible {
 
 /// Why a line of samples or a description of a run was refused.
 public enum AttentionRecordError: DescribedError {
-  /// A key that must be there is not.
+  /// The text is not JSON; `reason` is the parser's.
+  case notJSON(place: RecordPlace, reason: String)
   case missingKey(place: RecordPlace, key: String)
-  /// A key this version does not know.
   case unknownKey(place: RecordPlace, key: String)
-  /// A value of another kind.
   case wrongType(place: RecordPlace, key: String, found: String, expected: String)
-  /// A value that cannot be.
   case wrongValue(place: RecordPlace, key: String, found: String, expected: String)
-  /// An array of another length.
   case wrongCount(place: RecordPlace, key: String, found: Int, expected: Int)
   /// Two lines hold the same sample.
   case duplicateIndex(place: RecordPlace, index: Int, first: RecordPlace)
@@ -36,6 +33,7 @@ public enum AttentionRecordError: DescribedError {
 
   /// The cases, by their word in machine-readable output.
   public enum Code: String, CaseIterable, Sendable {
+    case notJSON = "record_not_json"
     case missingKey = "record_missing_key"
     case unknownKey = "record_unknown_key"
     case wrongType = "record_wrong_type"
@@ -48,6 +46,7 @@ public enum AttentionRecordError: DescribedError {
   /// Which case this is.
   public var code: Code {
     switch self {
+    case .notJSON: .notJSON
     case .missingKey: .missingKey
     case .unknownKey: .unknownKey
     case .wrongType: .wrongType
@@ -61,7 +60,7 @@ public enum AttentionRecordError: DescribedError {
   /// Where the fault stands.
   public var place: RecordPlace {
     switch self {
-    case .missingKey(let place, _), .unknownKey(let place, _),
+    case .notJSON(let place, _), .missingKey(let place, _), .unknownKey(let place, _),
       .wrongType(let place, _, _, _), .wrongValue(let place, _, _, _), .wrongCount(let place, _, _, _),
       .duplicateIndex(let place, _, _), .indexOutOfRange(let place, _, _):
       place
@@ -74,14 +73,15 @@ public enum AttentionRecordError: DescribedError {
   /// What, where, found and expected.
   public var errorDescription: String? {
     switch self {
-    case .missingKey(let place, let key): "\(place): the key \"\(key)\" is missing"
-    case .unknownKey(let place, let key): "\(place): the key \"\(key)\" is not known here"
+    case .notJSON(let place, let reason): "\(place): \(reason)"
+    case .missingKey(let place, let key): "\(place): the key \(key.inQuotes) is missing"
+    case .unknownKey(let place, let key): "\(place): the key \(key.inQuotes) is not known here"
     case .wrongType(let place, let key, let found, let expected):
-      "\(place): \"\(key)\" is \(found), expected \(expected)"
+      "\(place): \(key.inQuotes) is \(found.shown()), expected \(expected.shown(limit: 400))"
     case .wrongValue(let place, let key, let found, let expected):
-      "\(place): \"\(key)\" is \(found), expected \(expected)"
+      "\(place): \(key.inQuotes) is \(found.shown()), expected \(expected.shown(limit: 400))"
     case .wrongCount(let place, let key, let found, let expected):
-      "\(place): \"\(key)\" has \(found) elements, expected \(expected)"
+      "\(place): \(key.inQuotes) has \(found) elements, expected \(expected)"
     case .duplicateIndex(let place, let index, let first):
       "\(place): sample \(index) stands twice, first at \(first)"
     case .indexOutOfRange(let place, let index, let count):
@@ -92,6 +92,7 @@ public enum AttentionRecordError: DescribedError {
   /// What to do.
   public var recoverySuggestion: String? {
     switch self {
+    case .notJSON: "the file may be cut off: run the command again with --resume"
     case .duplicateIndex: "name each run folder once, and merge only shards of one run"
     case .indexOutOfRange: "check that this samples file belongs to this run folder"
     default: "check that the file was written by this version of mmprobe and not edited"

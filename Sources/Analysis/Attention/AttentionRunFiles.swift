@@ -6,12 +6,14 @@ import TensorCore
 public enum AttentionRunFiles {
   /// The name of the report in a run folder.
   public static let reportName = "report.html"
-  private static let configurationLimit = 1 << 26
+  private static let configurationLimit = 1 << 24
 
   /// Writes result.json, stats.npz, the tables and the report.
   ///
   /// - Throws: `FileError`.
-  public static func write(_ summary: AttentionSummary, _ samples: AttentionSamples, to folder: RunFolder) throws {
+  public static func write(_ summary: AttentionSummary, _ samples: AttentionSamples, to folder: RunFolder)
+    throws
+  {
     try folder.write(summary.json, to: "result.json")
     let moments = AttentionMoments(samples.records, summary.context.definition)
     try folder.write(to: "stats.npz", by: { try NPZArchive.write(moments.arrays(), to: $0.path) })
@@ -33,11 +35,17 @@ public enum AttentionRunFiles {
 
   /// What a run was asked to do.
   ///
-  /// - Throws: `FileError`, `JSONError`, `AttentionRecordError`.
+  /// - Throws: `FileError`, `AttentionRecordError`.
   public static func context(of run: URL) throws -> AttentionContext {
     let file = run.appendingPathComponent("config.json")
     let place = RecordPlace(file: file.path)
-    let json = try JSONValue(parsing: FileReader.bytes(of: file, limit: configurationLimit))
+    let bytes = try FileReader.bytes(of: file, limit: configurationLimit)
+    let json: JSONValue
+    do {
+      json = try JSONValue(parsing: bytes)
+    } catch {
+      throw AttentionRecordError.notJSON(place: place, reason: error.errorDescription ?? "not JSON")
+    }
     return try AttentionContext(json: json, at: place)
   }
 
@@ -46,7 +54,8 @@ public enum AttentionRunFiles {
   /// - Throws: Whatever reading its files throws.
   public static func read(_ run: URL) throws -> (context: AttentionContext, samples: AttentionSamples) {
     let context = try context(of: run)
-    return (context, try AttentionSamples(lines: lines(of: run), context: context))
+    let file = run.appendingPathComponent(AttentionRun.samplesName)
+    return (context, try AttentionSamples(reading: JSONLinesReader(file), file: file.path, context: context))
   }
 
   /// Joins the shards of a run; see `AttentionMerge`.

@@ -88,7 +88,8 @@ public struct ForwardBenchmark: Sendable {
     guard let last else { preconditionFailure("there is at least one pass") }
     return Measurement(
       seconds: seconds, peakBytes: peak, rowCount: rowCount,
-      shareSum: takesStatistics ? last.observer.shareSum : nil, logits: last.logits, shares: last.observer.shares)
+      shareSum: takesStatistics ? last.observer.shareSum : nil, logits: last.logits,
+      shares: last.observer.shares)
   }
 }
 

@@ -39,7 +39,7 @@ public final class JSONLinesReader {
   ///   - ending: What a missing last line feed means.
   ///   - lineLimit: The most bytes in a line.
   /// - Throws: `FileError`.
-  public init(_ url: URL, ending: Ending = .asWritten, lineLimit: Int = 1 << 26) throws(FileError) {
+  public init(_ url: URL, ending: Ending = .asWritten, lineLimit: Int = 1 << 24) throws(FileError) {
     self.name = url.path
     self.file = try OpenFile(url.path, for: .reading)
     self.ending = ending
@@ -54,7 +54,7 @@ public final class JSONLinesReader {
   }
 
   /// Reads standard input.
-  public static func standardInput(lineLimit: Int = 1 << 26) -> JSONLinesReader {
+  public static func standardInput(lineLimit: Int = 1 << 24) -> JSONLinesReader {
     JSONLinesReader(standardInputWithLineLimit: lineLimit)
   }
 

@@ -8,6 +8,7 @@ public enum JSONError: DescribedError {
   case notUTF8(offset: Int)
   case numberOutOfRange(offset: Int, text: String)
   case trailingBytes(offset: Int)
+  case tooManyValues(offset: Int, limit: Int)
 
   /// The cases, by their word in machine-readable output.
   public enum Code: String, CaseIterable, Sendable {
@@ -17,6 +18,7 @@ public enum JSONError: DescribedError {
     case notUTF8 = "json_not_utf8"
     case numberOutOfRange = "json_number_out_of_range"
     case trailingBytes = "json_trailing_bytes"
+    case tooManyValues = "json_too_many_values"
   }
 
   /// Which case this is.
@@ -28,6 +30,7 @@ public enum JSONError: DescribedError {
     case .notUTF8: .notUTF8
     case .numberOutOfRange: .numberOutOfRange
     case .trailingBytes: .trailingBytes
+    case .tooManyValues: .tooManyValues
     }
   }
 
@@ -42,6 +45,7 @@ public enum JSONError: DescribedError {
     case .numberOutOfRange(let offset, let text):
       "the number \(text) at byte \(offset) does not fit a 64-bit value"
     case .trailingBytes(let offset): "the document ends, but bytes follow from byte \(offset)"
+    case .tooManyValues(let offset, let limit): "more than \(limit) values, up to byte \(offset)"
     }
   }
 
@@ -52,12 +56,21 @@ public enum JSONError: DescribedError {
 }
 
 extension JSONValue {
+  /// The most values in a document unless its reader says otherwise.
+  ///
+  /// Two bytes of a file become a value of many: without a limit a file of 30 MB could fill a gigabyte.
+  public static let countLimit = 1 << 20
+
   /// Parses one document (RFC 8259), strictly: no duplicate keys, valid UTF-8, nothing after it.
   ///
-  /// - Parameter depthLimit: The deepest nesting accepted; the parser recurses, so it must be bounded.
+  /// - Parameters:
+  ///   - depthLimit: The deepest nesting accepted; the parser recurses, so it must be bounded.
+  ///   - countLimit: The most values accepted, all levels together.
   /// - Throws: `JSONError`, with the byte offset.
-  public init(parsing bytes: [UInt8], depthLimit: Int = 128) throws(JSONError) {
-    var parser = JSONParser(bytes: bytes, depthLimit: depthLimit)
+  public init(
+    parsing bytes: [UInt8], depthLimit: Int = 128, countLimit: Int = JSONValue.countLimit
+  ) throws(JSONError) {
+    var parser = JSONParser(bytes: bytes, depthLimit: depthLimit, countLimit: countLimit)
     self = try parser.document()
   }
 
@@ -76,7 +89,13 @@ extension JSONValue {
 private struct JSONParser {
   let bytes: [UInt8]
   let depthLimit: Int
+  let countLimit: Int
   var position = 0
+  private var count = 0
+
+  init(bytes: [UInt8], depthLimit: Int, countLimit: Int) {
+    (self.bytes, self.depthLimit, self.countLimit) = (bytes, depthLimit, countLimit)
+  }
 
   mutating func document() throws(JSONError) -> JSONValue {
     let value = try value(depth: 0)
@@ -94,6 +113,8 @@ private struct JSONParser {
   private mutating func value(depth: Int) throws(JSONError) -> JSONValue {
     skipSpace()
     guard depth <= depthLimit else { throw .tooDeep(offset: position, limit: depthLimit) }
+    count += 1
+    guard count <= countLimit else { throw .tooManyValues(offset: position, limit: countLimit) }
     switch current {
     case UInt8(ascii: "{"): return try object(depth: depth)
     case UInt8(ascii: "["): return try array(depth: depth)

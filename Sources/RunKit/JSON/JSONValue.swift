@@ -68,9 +68,10 @@ public enum JSONValue: Equatable, Sendable {
   }
 }
 
+// There is no literal for null: `nil` would then mean the JSON null in `isMissing ? nil : value`, where the absence
+// of a value is meant.
 extension JSONValue: ExpressibleByStringLiteral, ExpressibleByIntegerLiteral, ExpressibleByBooleanLiteral,
-  ExpressibleByFloatLiteral, ExpressibleByArrayLiteral, ExpressibleByDictionaryLiteral,
-  ExpressibleByNilLiteral
+  ExpressibleByFloatLiteral, ExpressibleByArrayLiteral, ExpressibleByDictionaryLiteral
 {
   /// A string.
   public init(stringLiteral value: String) { self = .string(value) }
@@ -86,8 +87,6 @@ extension JSONValue: ExpressibleByStringLiteral, ExpressibleByIntegerLiteral, Ex
   public init(dictionaryLiteral elements: (String, JSONValue)...) {
     self = .object(JSONObject(elements))
   }
-  /// The null value.
-  public init(nilLiteral: ()) { self = .null }
 }
 
 /// The members of a JSON object in the order they were added; each key once.

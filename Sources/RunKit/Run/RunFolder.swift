@@ -58,7 +58,7 @@ public final class RunFolder {
   static let runName = "run.json"
   static let configurationName = "config.json"
   // Far above any real run.json or config.json.
-  private static let sizeLimit = 1 << 26
+  private static let sizeLimit = 1 << 24
 
   /// The folder.
   public let url: URL

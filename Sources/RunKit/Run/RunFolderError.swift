@@ -63,13 +63,16 @@ public enum RunFolderError: DescribedError {
     case .notEmpty(let path, let isRun):
       return "\(path): found \(isRun ? "an earlier run" : "other files"), expected an empty folder or nothing"
     case .notARun(let path, let reason): return "\(path): found files that are not a run: \(reason)"
-    case .locked(let path, let holder): return "\(path): in use by \(holder)"
+    case .locked(let path, let holder): return "\(path): in use by \(holder.shown())"
     case .configurationDiffers(let path, let differences):
-      let list = differences.map { difference in
+      let shownCount = 5
+      let list = differences.prefix(shownCount).map { difference in
         let (stored, asked) = (difference.stored ?? "nothing", difference.asked ?? "nothing")
-        return "\(difference.key) \(stored), this command asks \(asked)"
+        return
+          "\(difference.key.shown(limit: 80)) \(stored.shown(limit: 80)), this command asks \(asked.shown(limit: 80))"
       }
-      return "\(path): was made with " + list.joined(separator: "; ") + "; a run cannot mix"
+      let rest = differences.count > shownCount ? "; and \(differences.count - shownCount) more" : ""
+      return "\(path): was made with " + list.joined(separator: "; ") + rest + "; a run cannot mix"
     case .configurationMissing(let path): return "\(path): found results, but no config.json to compare with"
     }
   }

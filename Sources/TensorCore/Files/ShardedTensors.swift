@@ -7,8 +7,8 @@ import RunKit
 /// which file ("shard") holds which tensor. A shard is a file of the same folder: an index is only data and must not
 /// lead elsewhere.
 public struct ShardedTensors: Sendable {
-  /// The longest index accepted, in bytes.
-  public static let indexLimit = 100_000_000
+  /// The longest index accepted, in bytes: twice that of the largest models.
+  public static let indexLimit = 1 << 25
 
   /// The model folder.
   public let folder: String

@@ -65,6 +65,18 @@ public struct StoredTensor: Sendable {
     StoredTensor(checked: name, elementType, shape, storage)
   }
 
+  /// Some elements as a tensor of one axis; those of a mapped file stay on disk until used.
+  ///
+  /// - Parameter elements: Within `0..<elementCount`; anything else is a defect of the caller and traps.
+  public func slice(_ elements: Range<Int>) -> StoredTensor {
+    require(
+      elements.lowerBound >= 0 && elements.upperBound <= elementCount,
+      "elements \(elements) of \(elementCount) of \(name)")
+    let size = elementType.byteCount
+    let bytes = storage.slice(elements.lowerBound * size..<elements.upperBound * size)
+    return StoredTensor(checked: name, elementType, [elements.count], bytes)
+  }
+
   /// The elements as Float32: exact, except that f64 is rounded to the nearest.
   ///
   /// - Throws: `StoredTensorError.wrongElementType` for integers of more than 16 bits, which could lose digits.

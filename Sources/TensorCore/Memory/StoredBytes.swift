@@ -18,6 +18,15 @@ public enum StoredBytes: Sendable {
     unsafe withUnsafeBytes { unsafe [UInt8]($0[range]) }
   }
 
+  /// The bytes in `range`, counted from the first byte here; those of a file are not copied.
+  public func slice(_ range: Range<Int>) -> StoredBytes {
+    switch self {
+    case .mapped(let file, let whole):
+      .mapped(file, whole.lowerBound + range.lowerBound..<whole.lowerBound + range.upperBound)
+    case .owned(let bytes): .owned(Array(bytes[range]))
+    }
+  }
+
   /// Calls `body` with the bytes, which must not be used after it returns. They need not be aligned.
   public func withUnsafeBytes<Result>(_ body: (UnsafeRawBufferPointer) throws -> Result) rethrows -> Result {
     switch self {

@@ -59,18 +59,18 @@ public enum ConfigurationError: DescribedError {
     switch self {
     case .notAnObject(let path): "\(path): expected a JSON object"
     case .malformed(let path, let reason): "\(path): \(reason)"
-    case .missingKey(let path, let key): "\(path): the key \"\(key)\" is missing"
+    case .missingKey(let path, let key): "\(path): the key \(key.inQuotes) is missing"
     case .wrongKind(let path, let key, let found, let expected):
-      "\(path): \"\(key)\" is \(found), expected \(expected)"
+      "\(path): \(key.inQuotes) is \(found.shown()), expected \(expected)"
     case .outOfRange(let path, let key, let found, let expected):
-      "\(path): \"\(key)\" is \(found), expected \(expected)"
+      "\(path): \(key.inQuotes) is \(found.shown()), expected \(expected)"
     case .unsupportedValue(let path, let key, let found, let supported):
-      "\(path): \"\(key)\" is \(found), which would change the numbers and is not supported (supported: \(supported))"
+      "\(path): \(key.inQuotes) is \(found.shown()), which would change the numbers and is not supported (supported: \(supported))"
     case .unsupportedModelType(let path, let found, let supported):
-      "\(path): model_type \"\(found)\" is not supported (supported: \(supported.joined(separator: ", ")))"
+      "\(path): model_type \(found.inQuotes) is not supported (supported: \(supported.joined(separator: ", ")))"
     case .missingTensor(let path, let tensor): "\(path): the weights have no tensor \"\(tensor)\""
     case .wrongShape(let path, let tensor, let found, let expected):
-      "\(path): tensor \"\(tensor)\" has shape \(found), the configuration asks for \(expected)"
+      "\(path): tensor \"\(tensor)\" has shape \(found.prefix(16)), the configuration asks for \(expected)"
     }
   }
 

@@ -33,56 +33,56 @@ public struct DataSet: Sendable {
   public let format: Format
   /// SHA-256 of the data file.
   public let sha256: String
-  private let records: [JSONValue]
-  private let lines: [Int]
+  private let records: DataSetRecords
   private let options: MediaOptions
   private let tables: [String: MediaTable]
-  private static let sizeLimit = 1 << 30
 
-  /// Reads the records; media are read when an item is asked for.
+  /// Finds the records; each is read again, with its media, when it is asked for.
   ///
   /// - Parameter format: How records are written; found out from the first one unless given.
   /// - Throws: `FileError`, `DataSetError`, `SafetensorsError`.
   public init(_ url: URL, format: Format? = nil, media options: MediaOptions = MediaOptions()) throws {
+    let file = try MappedFile(path: url.path)
     try self.init(
-      bytes: FileReader.bytes(of: url, limit: Self.sizeLimit), url: url, format: format, media: options)
+      .mapped(file, 0..<file.count), sha256: SHA256.hexadecimal(ofFile: url), url: url, format: format,
+      media: options)
   }
 
   /// Reads records from bytes; see `init(_:format:media:)`.
-  public init(bytes: [UInt8], url: URL, format: Format? = nil, media options: MediaOptions = MediaOptions()) throws {
-    self.url = url
-    self.options = options
-    sha256 = SHA256.hexadecimal(of: bytes)
-    (records, lines) = try Self.parse(bytes, path: url.path)
-    guard let first = records.first else { throw DataSetError.empty(path: url.path) }
-    self.format = try format ?? Self.detect(first, path: url.path)
-    tables = try Self.openTables(self.format, records, url: url, options)
+  public init(bytes: [UInt8], url: URL, format: Format? = nil, media options: MediaOptions = MediaOptions())
+    throws
+  {
+    try self.init(
+      .owned(bytes), sha256: SHA256.hexadecimal(of: bytes), url: url, format: format, media: options)
+  }
+
+  private init(
+    _ storage: StoredBytes, sha256: String, url: URL, format given: Format?, media options: MediaOptions
+  ) throws {
+    var (format, names) = (given, Set<String>())
+    records = try DataSetRecords(storage, path: url.path) { record in
+      if format == nil { format = try Self.detect(record, path: url.path) }
+      names.formUnion(Self.tables(of: record, format))
+    }
+    guard let format else { throw DataSetError.empty(path: url.path) }
+    (self.url, self.options, self.sha256, self.format) = (url, options, sha256, format)
+    // Opened now, so that a missing one is found before any work.
+    let folder = options.root ?? url.deletingLastPathComponent()
+    var tables: [String: MediaTable] = [:]
+    for name in names.sorted() {
+      let file = name.isEmpty ? Self.stem(of: url) : name
+      tables[name] = try MediaTable(
+        path: (options.table ?? folder.appendingPathComponent("\(file).safetensors")).path)
+    }
+    self.tables = tables
   }
 
   /// The number of items.
   public var count: Int { records.count }
 
-  private static func parse(_ bytes: [UInt8], path: String) throws -> ([JSONValue], [Int]) {
-    let firstByte = bytes.first { ![0x20, 0x09, 0x0A, 0x0D].contains($0) }
-    if firstByte == UInt8(ascii: "[") {
-      do {
-        let records = try JSONValue(parsing: bytes).arrayValue ?? []
-        return (records, Array(repeating: 1, count: records.count))
-      } catch {
-        throw DataSetError.malformedRecord(path: path, line: 1, reason: error.localizedDescription)
-      }
-    }
-    var (records, lines): ([JSONValue], [Int]) = ([], [])
-    for (index, line) in bytes.split(separator: 0x0A, omittingEmptySubsequences: false).enumerated() {
-      guard line.contains(where: { ![0x20, 0x09, 0x0D].contains($0) }) else { continue }
-      do {
-        records.append(try JSONValue(parsing: Array(line)))
-      } catch {
-        throw DataSetError.malformedRecord(path: path, line: index + 1, reason: error.localizedDescription)
-      }
-      lines.append(index + 1)
-    }
-    return (records, lines)
+  /// The name of a file up to its first dot.
+  private static func stem(of url: URL) -> String {
+    url.lastPathComponent.split(separator: ".").first.map(String.init) ?? ""
   }
 
   private static func detect(_ record: JSONValue, path: String) throws(DataSetError) -> Format {
@@ -95,48 +95,43 @@ public struct DataSet: Sendable {
     throw .unknownFormat(path: path, found: object.keys.joined(separator: ", "))
   }
 
-  /// Opens every media file the records speak of, so that a missing one is found before any work.
-  private static func openTables(
-    _ format: Format, _ records: [JSONValue], url: URL, _ options: MediaOptions
-  ) throws -> [String: MediaTable] {
-    let folder = options.root ?? url.deletingLastPathComponent()
-    var tables: [String: MediaTable] = [:]
+  /// The names of the media tables a record speaks of; that of AVDigits-QA has none.
+  private static func tables(of record: JSONValue, _ format: Format?) -> [String] {
     switch format {
-    case .questions:
-      guard records.contains(where: { $0["i"] != nil || $0["u"] != nil }) else { break }
-      let stem = url.lastPathComponent.split(separator: ".").first.map(String.init) ?? ""
-      let table = options.table ?? folder.appendingPathComponent("\(stem).safetensors")
-      tables[""] = try MediaTable(path: table.path)
+    case .questions: record["i"] != nil || record["u"] != nil ? [""] : []
     case .conversations:
-      for record in records {
-        for modality in Modality.media {
-          guard let name = record[modality.rawValue]?.stringValue.flatMap(Self.tableRow)?.table,
-            tables[name] == nil
-          else { continue }
-          tables[name] = try MediaTable(
-            path: (options.table ?? folder.appendingPathComponent("\(name).safetensors")).path)
-        }
+      Modality.media.flatMap { modality -> [String] in
+        guard let value = record[modality.rawValue] else { return [] }
+        return (value.arrayValue ?? [value]).compactMap { $0.stringValue.flatMap(Self.tableRow)?.table }
       }
-    case .records: break
+    case .records, nil: []
     }
-    return tables
   }
 
   /// `name/12` as a row of the table `name`; nil for a path of a file.
   private static func tableRow(_ text: String) -> (table: String, row: Int)? {
     let parts = text.split(separator: "/", omittingEmptySubsequences: false)
-    guard parts.count == 2, let row = Int(parts[1]), !parts[0].isEmpty, parts[0] != "..", parts[0] != "." else {
-      return nil
-    }
+    guard parts.count == 2, let row = Int(parts[1]), ![".", ".."].contains(parts[0]),
+      1...nameLimit ~= parts[0].utf8.count, isPlain(parts[0])
+    else { return nil }
     return (String(parts[0]), row)
+  }
+
+  /// The longest name of a file in bytes, as on every common file system.
+  private static let nameLimit = 255
+  /// The longest path of a medium in bytes.
+  private static let pathLimit = 1_024
+
+  /// Whether a name has no control characters, which no file is called by except to deceive.
+  private static func isPlain(_ name: some StringProtocol) -> Bool {
+    name.unicodeScalars.allSatisfy { $0.value >= 0x20 }
   }
 
   /// What a message calls item `index`.
   private func place(_ index: Int) -> String {
-    let id = records[index]["id"].flatMap { $0.stringValue ?? $0.intValue.map(String.init) }
-    return lines[index] > 1 || lines.count == 1 || format == .questions
-      ? "line \(lines[index])" + (id.map { " (id \"\($0)\")" } ?? "")
-      : "record \(index)" + (id.map { " (id \"\($0)\")" } ?? "")
+    let id = (try? records.value(at: index))?["id"].flatMap { $0.stringValue ?? $0.intValue.map(String.init) }
+    let place = records.isArray ? "record \(index)" : "line \(records.line(of: index))"
+    return place + (id.map { " (id \($0.inQuotes))" } ?? "")
   }
 
   /// One item with its media.
@@ -144,12 +139,13 @@ public struct DataSet: Sendable {
   /// - Parameter model: Reads media files as this model takes them.
   /// - Throws: `DataSetError`, `MediaError`, `PromptError`.
   public func sample(at index: Int, for model: any LanguageModel) throws -> Sample {
-    guard records.indices.contains(index) else {
+    guard 0..<records.count ~= index else {
       throw DataSetError.indexOutOfRange(path: url.path, index: index, count: records.count)
     }
-    guard let record = records[index].objectValue else {
+    let value = try records.value(at: index)
+    guard let record = value.objectValue else {
       throw DataSetError.malformedRecord(
-        path: url.path, line: lines[index], reason: "expected an object, found \(records[index].kind)")
+        path: url.path, line: records.line(of: index), reason: "expected an object, found \(value.kind)")
     }
     switch format {
     case .questions: return try question(record, index)
@@ -168,16 +164,19 @@ public struct DataSet: Sendable {
     return string
   }
 
-  private func optionalString(_ key: String, _ record: JSONObject, _ index: Int) throws(DataSetError) -> String? {
+  private func optionalString(_ key: String, _ record: JSONObject, _ index: Int) throws(DataSetError)
+    -> String?
+  {
     guard let value = record[key], !value.isNull else { return nil }
     return try string(key, record, index)
   }
 
   private func name(_ record: JSONObject, _ index: Int) throws(DataSetError) -> String {
     guard let value = record["id"], !value.isNull else {
-      let stem = url.lastPathComponent.split(separator: ".").first.map(String.init) ?? "item"
+      let stem = Self.stem(of: url)
       let digits = String(index)
-      return "\(stem)-" + String(repeating: "0", count: max(0, 4 - digits.count)) + digits
+      return "\(stem.isEmpty ? "item" : stem)-" + String(repeating: "0", count: max(0, 4 - digits.count))
+        + digits
     }
     if let integer = value.intValue { return String(integer) }
     return try string("id", record, index)
@@ -247,7 +246,8 @@ public struct DataSet: Sendable {
     let tags = try tags(record, index)
     return hasPlaceholders
       ? Sample(
-        index: index, id: id, turns: [Sample.Turn(speaker: .user, text: text)], media: media, answer: answer, tags: tags)
+        index: index, id: id, turns: [Sample.Turn(speaker: .user, text: text)], media: media, answer: answer,
+        tags: tags)
       : Sample(index: index, id: id, media: media, question: text, answer: answer, tags: tags)
   }
 
@@ -261,6 +261,12 @@ public struct DataSet: Sendable {
           throw DataSetError.wrongKind(
             path: url.path, record: place(index), key: modality.rawValue, found: entry.kind,
             expected: "a path or file/row")
+        }
+        guard name.utf8.count <= Self.pathLimit, Self.isPlain(name) else {
+          throw DataSetError.wrongKind(
+            path: url.path, record: place(index), key: modality.rawValue,
+            found: "a name of \(name.utf8.count) bytes",
+            expected: "a path of at most \(Self.pathLimit) bytes without control characters")
         }
         if let (table, row) = Self.tableRow(name), let rows = tables[table] {
           media.append(try rows.medium(modality, row: row, record: place(index), key: modality.rawValue))

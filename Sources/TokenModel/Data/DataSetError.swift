@@ -10,6 +10,7 @@ public enum DataSetError: DescribedError {
   case noMediaFile(path: String, expected: String)
   case noMediaTensor(path: String, tensor: String)
   case rowOutOfRange(path: String, record: String, key: String, row: Int, count: Int)
+  case rowTooLarge(path: String, tensor: String, found: Int, limit: Int)
   case pathLeavesFolder(path: String, record: String, found: String)
   case unknownSpeaker(path: String, record: String, found: String)
   case indexOutOfRange(path: String, index: Int, count: Int)
@@ -24,6 +25,7 @@ public enum DataSetError: DescribedError {
     case noMediaFile = "data_no_media_file"
     case noMediaTensor = "data_no_media_tensor"
     case rowOutOfRange = "data_row_out_of_range"
+    case rowTooLarge = "data_row_too_large"
     case pathLeavesFolder = "data_path_leaves_folder"
     case unknownSpeaker = "data_unknown_speaker"
     case indexOutOfRange = "data_index_out_of_range"
@@ -39,6 +41,7 @@ public enum DataSetError: DescribedError {
     case .noMediaFile: .noMediaFile
     case .noMediaTensor: .noMediaTensor
     case .rowOutOfRange: .rowOutOfRange
+    case .rowTooLarge: .rowTooLarge
     case .pathLeavesFolder: .pathLeavesFolder
     case .unknownSpeaker: .unknownSpeaker
     case .indexOutOfRange: .indexOutOfRange
@@ -51,7 +54,8 @@ public enum DataSetError: DescribedError {
     switch self {
     case .unknownFormat(let path, _), .empty(let path), .malformedRecord(let path, _, _),
       .missingKey(let path, _, _), .wrongKind(let path, _, _, _, _), .noMediaFile(let path, _),
-      .noMediaTensor(let path, _), .rowOutOfRange(let path, _, _, _, _), .pathLeavesFolder(let path, _, _),
+      .noMediaTensor(let path, _), .rowOutOfRange(let path, _, _, _, _), .rowTooLarge(let path, _, _, _),
+      .pathLeavesFolder(let path, _, _),
       .unknownSpeaker(let path, _, _), .indexOutOfRange(let path, _, _):
       path
     }
@@ -60,21 +64,24 @@ public enum DataSetError: DescribedError {
   public var errorDescription: String? {
     switch self {
     case .unknownFormat(let path, let found):
-      "\(path): no known form of data: the first record has the keys \(found)"
+      "\(path): no known form of data: the first record has the keys \(found.shown())"
     case .empty(let path): "\(path): no records"
     case .malformedRecord(let path, let line, let reason): "\(path):\(line): \(reason)"
     case .missingKey(let path, let record, let key): "\(path): \(record) has no \"\(key)\""
     case .wrongKind(let path, let record, let key, let found, let expected):
       "\(path): \(record): \"\(key)\" is \(found), expected \(expected)"
-    case .noMediaFile(let path, let expected): "\(path): the media file \(expected) is missing"
+    case .noMediaFile(let path, let expected):
+      "\(path.shown(limit: 1_000)): the media file \(expected.shown()) is missing"
     case .noMediaTensor(let path, let tensor):
       "\(path): no u8 tensor \"\(tensor)\" of at least two axes"
     case .rowOutOfRange(let path, let record, let key, let row, let count):
       "\(path): \(record): \"\(key)\" names row \(row), but there are \(count)"
+    case .rowTooLarge(let path, let tensor, let found, let limit):
+      "\(path): a row of \"\(tensor)\" has \(found) bytes, expected at most \(limit)"
     case .pathLeavesFolder(let path, let record, let found):
-      "\(path): \(record): the medium \"\(found)\" is outside the folder of the data"
+      "\(path): \(record): the medium \(found.inQuotes) is outside the folder of the data"
     case .unknownSpeaker(let path, let record, let found):
-      "\(path): \(record): a turn is from \"\(found)\", expected system, human, user, gpt or assistant"
+      "\(path): \(record): a turn is from \(found.inQuotes), expected system, human, user, gpt or assistant"
     case .indexOutOfRange(let path, let index, let count): "\(path): item \(index) of \(count)"
     }
   }
@@ -86,7 +93,7 @@ public enum DataSetError: DescribedError {
         + "'mmprobe attention --help' shows one of each"
     case .empty: "check that the file was written completely"
     case .malformedRecord, .missingKey, .wrongKind, .unknownSpeaker: "correct the record"
-    case .noMediaFile, .noMediaTensor: "name the media with --media FILE.safetensors"
+    case .noMediaFile, .noMediaTensor, .rowTooLarge: "name the media with --media FILE.safetensors"
     case .rowOutOfRange: "check that the questions and the media belong together"
     case .pathLeavesFolder: "give paths relative to the data file, or name their folder with --media-root"
     case .indexOutOfRange: "count items from 0"

@@ -5,6 +5,8 @@ import TensorCore
 /// `[rows, 1, mel bins, frames]`.
 public struct MediaTable: Sendable {
   private let file: SafetensorsFile
+  /// The largest medium in bytes, far above what models take.
+  private static let rowLimit = 1 << 26
 
   /// Opens the file.
   ///
@@ -36,6 +38,10 @@ public struct MediaTable: Sendable {
     // Sound has one channel, which is no axis of a log-mel.
     if modality == .audio, shape.count == 3, shape[0] == 1 { shape.removeFirst() }
     let size = shape.reduce(1, *)
+    guard size <= Self.rowLimit else {
+      throw DataSetError.rowTooLarge(
+        path: file.path, tensor: modality.rawValue, found: size, limit: Self.rowLimit)
+    }
     let name = URL(fileURLWithPath: file.path).deletingPathExtension().lastPathComponent
     return Medium(
       modality: modality, shape: shape, bytes: tensor.storage.bytes(row * size..<(row + 1) * size),

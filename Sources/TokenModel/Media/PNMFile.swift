@@ -20,9 +20,9 @@ public struct PNMFile: Sendable, Equatable {
   public let values: [UInt16]
 
   /// The largest file in bytes.
-  public static let sizeLimit = 256 << 20
+  public static let sizeLimit = 128 << 20
   /// The most values (pixels times channels).
-  public static let valueLimit = 1 << 26
+  public static let valueLimit = 1 << 25
 
   /// Reads a file.
   ///
@@ -41,7 +41,7 @@ public struct PNMFile: Sendable, Equatable {
     let width = try scanner.number("the width", in: 1...Self.valueLimit)
     let height = try scanner.number("the height", in: 1...Self.valueLimit)
     let maximum = try scanner.number("the value of full brightness", in: 1...65535)
-    // Each factor is at most 2^26, so the product fits.
+    // Each factor is at most 2^25, so the product fits.
     let count = channelCount * width * height
     guard count <= Self.valueLimit else {
       throw .tooLarge(path: path, what: "values", found: count, limit: Self.valueLimit)

@@ -16,7 +16,9 @@ public struct WAVFile: Sendable, Equatable {
   public let samples: [Double]
 
   /// The largest file in bytes.
-  public static let sizeLimit = 256 << 20
+  public static let sizeLimit = 64 << 20
+  /// The most samples of one channel: half an hour at 8 kHz. Each takes 8 bytes here and may take 1 in the file.
+  public static let sampleLimit = 1 << 24
   private static let channelLimit = 256
   private static let sampleRateLimit = 1_000_000
   private static let supported = "PCM of 8, 16, 24 or 32 bits, and floats of 32 or 64 bits"
@@ -44,8 +46,12 @@ public struct WAVFile: Sendable, Equatable {
         path: path, offset: chunks.data.lowerBound - 4,
         expected: "a data size that is a multiple of \(frameSize) bytes, found \(chunks.data.count)")
     }
+    let count = chunks.data.count / frameSize
+    guard count <= Self.sampleLimit else {
+      throw .tooLarge(path: path, what: "samples", found: count, limit: Self.sampleLimit)
+    }
     var samples: [Double] = []
-    samples.reserveCapacity(chunks.data.count / frameSize)
+    samples.reserveCapacity(count)
     for frame in stride(from: chunks.data.lowerBound, to: chunks.data.upperBound, by: frameSize) {
       var sum = 0.0
       for channel in 0..<format.channelCount {

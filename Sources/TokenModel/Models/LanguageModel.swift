@@ -71,6 +71,11 @@ extension LanguageModel {
           expected: mediumShape(of: medium.modality) ?? [])
       }
     }
+    // Counted before anything of that size is made: one placeholder may stand for many rows.
+    let mediaCount = media.reduce(0) { $0 + grid(of: $1).rows * grid(of: $1).columns - 1 }
+    guard ids.count + mediaCount <= Prompt.positionLimit else {
+      throw .tooLong(sample: sample, count: ids.count + mediaCount, limit: Prompt.positionLimit)
+    }
     var spans = SpanMap()
     var ordered: [Medium] = []
     var queues = Dictionary(grouping: media.indices, by: { media[$0].modality })

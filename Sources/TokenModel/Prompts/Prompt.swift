@@ -1,5 +1,8 @@
 /// A conversation as a model sees it: ids, media in place of their placeholders, and what every position is.
 public struct Prompt: Sendable, Equatable {
+  /// The most positions of a prompt, far above the context of any model that runs here.
+  public static let positionLimit = 1 << 18
+
   /// Ids before expansion; one placeholder for each medium.
   public let ids: [Int]
   /// The text of each id before expansion.

@@ -47,18 +47,18 @@ public enum PromptError: DescribedError {
   public var errorDescription: String? {
     switch self {
     case .placeholderMismatch(let sample, let modality, let placeholders, let media):
-      "\(sample): the text has \(placeholders) <\(modality)> placeholders, the record has \(media) \(modality) media"
+      "\(sample.shown()): the text has \(placeholders) <\(modality)> placeholders, the record has \(media) \(modality) media"
     case .unsupportedModality(let sample, let modality, let supported):
-      "\(sample): this model takes no \(modality) (it takes \(supported.isEmpty ? "text only" : supported.joined(separator: ", ")))"
+      "\(sample.shown()): this model takes no \(modality) (it takes \(supported.isEmpty ? "text only" : supported.joined(separator: ", ")))"
     case .wrongMediumShape(let sample, let modality, let found, let expected):
-      "\(sample): the \(modality) has shape \(found), the model takes \(expected)"
-    case .noUserTurn(let sample): "\(sample): the conversation does not end with a turn of the user"
-    case .unsupportedSpeaker(let sample, let speaker): "\(sample): this model has no format for a \(speaker) turn"
+      "\(sample.shown()): the \(modality) has shape \(found.prefix(16)), the model takes \(expected)"
+    case .noUserTurn(let sample): "\(sample.shown()): the conversation does not end with a turn of the user"
+    case .unsupportedSpeaker(let sample, let speaker): "\(sample.shown()): this model has no format for a \(speaker) turn"
     case .idOutOfRange(let sample, let id, let vocabulary):
-      "\(sample): token id \(id) is outside the vocabulary of \(vocabulary)"
+      "\(sample.shown()): token id \(id) is outside the vocabulary of \(vocabulary)"
     case .noTokenizer(let path): "\(path): no tokenizer.model in the folder"
     case .tooLong(let sample, let count, let limit):
-      "\(sample): the prompt has \(count) positions, more than the limit of \(limit)"
+      "\(sample.shown()): the prompt has \(count) positions, more than the limit of \(limit)"
     }
   }
 

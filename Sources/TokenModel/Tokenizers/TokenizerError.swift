@@ -46,11 +46,11 @@ public enum TokenizerError: DescribedError {
     switch self {
     case .malformedModel(let path, let offset, let expected):
       "\(path): not a SentencePiece model at byte \(offset): expected \(expected)"
-    case .unusableModel(let path, let reason): "\(path): this SentencePiece model cannot be used: \(reason)"
+    case .unusableModel(let path, let reason): "\(path): this SentencePiece model cannot be used: \(reason.shown())"
     case .conflictingToken(let path, let token, let id, let reason):
-      "\(path): the added token \"\(token)\" has the id \(id), but \(reason)"
+      "\(path): the added token \(token.inQuotes) has the id \(id), but \(reason)"
     case .unknownToken(let path, let key, let token):
-      "\(path): \(key) is \"\(token)\", which is not in the vocabulary"
+      "\(path): \(key) is \(token.inQuotes), which is not in the vocabulary"
     case .idWithoutPiece(let id, let vocabulary):
       "token id \(id) has no piece; the vocabulary has ids from 0 to \(vocabulary - 1)"
     case .textTooLong(let count, let limit): "the text has \(count) bytes, expected at most \(limit)"

@@ -83,7 +83,7 @@ struct TokenizerSettings {
       for key in section.object.keys {
         guard let id = Int(key), "\(id)" == key, 0...Self.idLimit ~= id else {
           throw ConfigurationError.outOfRange(
-            path: reader.path, key: "added_tokens_decoder", found: "\"\(key)\"",
+            path: reader.path, key: "added_tokens_decoder", found: key.inQuotes,
             expected: "token ids from 0 to \(Self.idLimit) as keys")
         }
         try add(Self.token(section.requiredSection(key), id: id), reader: reader)
@@ -119,7 +119,7 @@ struct TokenizerSettings {
     }
     if let known = contents[token.id] {
       throw TokenizerError.conflictingToken(
-        path: reader.path, token: token.content, id: token.id, reason: "so has \"\(known)\"")
+        path: reader.path, token: token.content, id: token.id, reason: "so has \(known.inQuotes)")
     }
     guard addedTokens.count < Self.tokenLimit else {
       throw ConfigurationError.outOfRange(

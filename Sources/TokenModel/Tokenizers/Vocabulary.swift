@@ -19,7 +19,7 @@ struct Vocabulary {
       if token.id < pieces.count, PieceKey(pieces[token.id].text) != PieceKey(token.content) {
         throw .conflictingToken(
           path: path, token: token.content, id: token.id,
-          reason: "in tokenizer.model that is \"\(pieces[token.id].text)\"")
+          reason: "in tokenizer.model that is \(pieces[token.id].text.inQuotes)")
       }
       ids[PieceKey(token.content)] = token.id
       self.addedTokens[token.id] = token

@@ -49,9 +49,9 @@ public enum TraceError: DescribedError {
     switch self {
     case .missingInput(let path, let name): "\(path): no tensor \"\(name)\""
     case .wrongShape(let path, let name, let found, let expected):
-      "\(path): \"\(name)\" has shape \(found), expected \(expected)"
+      "\(path): \"\(name)\" has shape \(found.prefix(16)), expected \(expected)"
     case .unknownInput(let path, let name, let known):
-      "\(path): the tensor \"\(name)\" is no input of this model (inputs: \(known.joined(separator: ", ")))"
+      "\(path): the tensor \(name.inQuotes) is no input of this model (inputs: \(known.joined(separator: ", ")))"
     case .badMask(let path, let row):
       "\(path): row \(row) of \"attention_mask\" must hold 0 and 1 and at least one 1"
     case .positionsWithMedia(let path):
@@ -59,7 +59,7 @@ public enum TraceError: DescribedError {
     case .negativePosition(let path, let row, let found):
       "\(path): row \(row) of \"position_ids\" holds \(found), expected 0 or above"
     case .unknownCapture(let name, let nearest):
-      "no tensor is called \"\(name)\"" + (nearest.map { ". Did you mean \"\($0)\"?" } ?? "")
+      "no tensor is called \(name.inQuotes)" + (nearest.map { ". Did you mean \"\($0)\"?" } ?? "")
     }
   }
 
@@ -114,9 +114,16 @@ public struct TraceInputs: Sendable {
     guard let ids = find("input_ids") else { throw TraceError.missingInput(path: path, name: "input_ids") }
     let shape = ids.shape.count == 1 ? [1] + ids.shape : ids.shape
     guard shape.count == 2, shape[0] > 0, shape[1] > 0 else {
-      throw TraceError.wrongShape(path: path, name: "input_ids", found: ids.shape, expected: "[batch, tokens]")
+      throw TraceError.wrongShape(
+        path: path, name: "input_ids", found: ids.shape, expected: "[batch, tokens]")
     }
     let (batch, width) = (shape[0], shape[1])
+    let (positions, overflow) = batch.multipliedReportingOverflow(by: width)
+    guard !overflow, positions <= Prompt.positionLimit else {
+      throw TraceError.wrongShape(
+        path: path, name: "input_ids", found: ids.shape,
+        expected: "at most \(Prompt.positionLimit) positions in all")
+    }
     self.width = width
     func integers(_ name: String) throws -> [Int]? {
       guard let tensor = find(name) else { return nil }
@@ -127,14 +134,14 @@ public struct TraceInputs: Sendable {
     }
     let values = try ids.integers()
     let mask = try integers("attention_mask") ?? [Int](repeating: 1, count: values.count)
-    let positions = try integers("position_ids")
+    let givenPositions = try integers("position_ids")
     rows = try (0..<batch).map { row in
       let range = row * width..<(row + 1) * width
       let places = (0..<width).filter { mask[row * width + $0] == 1 }
       guard !places.isEmpty, mask[range].allSatisfy({ $0 == 0 || $0 == 1 }) else {
         throw TraceError.badMask(path: path, row: row)
       }
-      let given = positions.map { all in places.map { all[row * width + $0] } }
+      let given = givenPositions.map { all in places.map { all[row * width + $0] } }
       if let negative = given?.first(where: { $0 < 0 }) {
         throw TraceError.negativePosition(path: path, row: row, found: negative)
       }
@@ -152,7 +159,8 @@ public struct TraceInputs: Sendable {
     let expected = model.mediumShape(of: modality) ?? []
     // Audio has a channel axis of 1 in files and none in the model.
     let inner = Array(tensor.shape.dropFirst())
-    guard !tensor.shape.isEmpty, inner == expected || inner == [1] + expected, tensor.elementType == .u8 else {
+    guard !tensor.shape.isEmpty, inner == expected || inner == [1] + expected, tensor.elementType == .u8
+    else {
       throw TraceError.wrongShape(
         path: path, name: tensor.name, found: tensor.shape, expected: "u8 [media, \(expected)]")
     }

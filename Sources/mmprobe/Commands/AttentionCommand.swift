@@ -32,9 +32,9 @@ struct AttentionCommand: Command {
     With -o the run folder holds samples.jsonl, result.json, stats.npz, tables/*.csv
     and report.html. A first interrupt finishes the sample and saves; --resume goes
     on. --from measures attention that another program computed: attention.N
-    [batch, heads, tokens, tokens] and roles [batch, tokens], numbered as in the list
-    bos, system, image, audio, video, separator, instruction, question, response
-    from 0, -1 for padding, and optionally queries [batch, tokens] of 0 and 1.
+    [batch, heads, tokens, tokens] and roles [batch, tokens], numbered from 0 in the
+    order bos, system, image, audio, video, separator, instruction, question,
+    response, -1 for padding, and optionally queries [batch, tokens] of 0 and 1.
     """
   static let model = Positional(name: "MODEL", count: .optional, help: Positional.model.help)
   static let from = Option<String?>.text(
@@ -67,7 +67,7 @@ struct AttentionCommand: Command {
     Example(
       purpose: "200 questions, with a report",
       line:
-        "attention checkpoints/avdigits --data checkpoints/avdigits/data/test.qa.jsonl \\\n    -n 200 -o runs/first"
+        "attention checkpoints/avdigits \\\n    --data checkpoints/avdigits/data/test.qa.jsonl -n 200 -o runs/first"
     ),
     Example(
       purpose: "One question about your own image and sound",

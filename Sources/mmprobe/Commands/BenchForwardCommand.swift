@@ -14,25 +14,32 @@ struct BenchForwardCommand: Command {
     groups, the quarters of the key rows, is taken for every layer and head.
     """
   static let isListed = false
-  static let inputs = Option<String>.required("inputs", "FILE", "safetensors file with input_ids, as for 'mmprobe trace'")
-  static let statistics = Option<Bool>.flag("statistics", "take the share of four groups for every layer, head and row")
+  static let inputs = Option<String>.required(
+    "inputs", "FILE", "safetensors file with input_ids, as for 'mmprobe trace'")
+  static let statistics = Option<Bool>.flag(
+    "statistics", "take the share of four groups for every layer, head and row")
   static let queries = Option<ForwardBenchmark.Rows>.choice(
     "queries", "ROWS", default: .all, "rows that --statistics reports")
-  static let logits = Option<ForwardBenchmark.Rows>.choice("logits", "ROWS", default: .last, "rows with logits")
+  static let logits = Option<ForwardBenchmark.Rows>.choice(
+    "logits", "ROWS", default: .last, "rows with logits")
   static let queryBlock = Option<Int?>.integer(
     "query-block", in: 1...65536, absence: "chosen by the program", "rows in a block of attention")
-  static let repeats = Option<Int>.integer("repeat", in: 1...10000, default: 10, unit: "passes", "timed passes")
-  static let warmUps = Option<Int>.integer("warmup", in: 0...1000, default: 2, unit: "passes", "passes before them")
+  static let repeats = Option<Int>.integer(
+    "repeat", in: 1...10000, default: 10, unit: "passes", "timed passes")
+  static let warmUps = Option<Int>.integer(
+    "warmup", in: 0...1000, default: 2, unit: "passes", "passes before them")
   static let output = Option<String?>.text(
     "output", short: "o", "FILE", "safetensors file for the last pass's logits and shares")
   static let positionals = [Positional.model]
   static let options = [
-    inputs.declaration, statistics.declaration, queries.declaration, logits.declaration, queryBlock.declaration,
+    inputs.declaration, statistics.declaration, queries.declaration, logits.declaration,
+    queryBlock.declaration,
     repeats.declaration, warmUps.declaration, output.declaration,
   ]
   static let examples = [
     Example(
-      purpose: "Ten passes with statistics", line: "bench-forward model --inputs in.safetensors --statistics --json")
+      purpose: "Ten passes with statistics",
+      line: "bench-forward model --inputs in.safetensors --statistics --json")
   ]
 
   private let model: String

@@ -9,10 +9,10 @@ struct EvalCommand: Command {
   static let name = "eval"
   static let summary = "exact match of greedy answers over a data set, with intervals"
   static let discussion = """
-    Every question is answered greedily; an answer is right if it equals the expected
-    one, spaces around it aside. Prints accuracy overall and by tag (such as the type
-    of the question) with Wilson intervals. With -o the answers go to samples.jsonl
-    and the figures to result.json in a run folder.
+    Every question is answered greedily; an answer is right if it equals the
+    expected one, spaces around it aside. Prints accuracy overall and by tag (such as
+    the type of the question) with Wilson intervals. With -o the answers go to
+    samples.jsonl and the figures to result.json in a run folder.
     """
   static let keys = Option<[String]>.list(
     "by", "TAGS", absence: "every tag", "tags to group by; crossed with a plus sign, as in type+hint")
@@ -34,7 +34,7 @@ struct EvalCommand: Command {
   static let examples = [
     Example(
       purpose: "The model that comes with mmprobe on its test questions",
-      line: "eval checkpoints/avdigits --data checkpoints/avdigits/data/test.qa.jsonl"),
+      line: "eval checkpoints/avdigits \\\n    --data checkpoints/avdigits/data/test.qa.jsonl"),
     Example(
       purpose: "By type of question and hint, for a program",
       line: "eval model --data test.jsonl --by type,type+hint --json"),

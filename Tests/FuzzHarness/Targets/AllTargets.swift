@@ -1,11 +1,41 @@
+import RunKit
+
 extension FuzzTarget {
   /// Every reader under test. Add yours here, with a file of seeds beside this one.
   static let all: [FuzzTarget] = [
     .json,
+    .jsonLines,
+    .text,
     .storedTensor,
     .safetensors,
     .shards,
     .npy,
     .npz,
+    .tokenizer,
+    .checkpoint,
+    .wav,
+    .pnm,
+    .dataSet,
+    .trace,
+    .reference,
+    .attentionImport,
+    .run,
+    .merge,
+    .runFolder,
+  ]
+
+  /// Codes of the errors under test that no input file can bring up, and why.
+  static let unreachableCodes: [String: String] = [
+    "io_cannot_create": "needs a folder that may not be written; FileTests",
+    "io_read_only": "needs a read-only disk; FaultTests",
+    "io_no_space": "needs a full disk; FaultTests",
+    "io_failed": "needs a failing disk; FaultTests",
+  ]
+
+  /// Error types that speak of no input file, and who tests them.
+  static let exemptErrors: [String: String] = [
+    "TensorWriteError":
+      "what is to be written is the program's own; SafetensorsFileTests, NPYFileTests, NPZFileTests",
+    "UsageError": "speaks of the command line; CommandTests",
   ]
 }

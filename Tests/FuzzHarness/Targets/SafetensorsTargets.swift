@@ -61,7 +61,8 @@ extension FuzzTarget {
         dataCount: 4),
       safetensorsBytes(#"{"__metadata__":{"a":1}}"#, dataCount: 0), safetensorsBytes("[]", dataCount: 0),
       FuzzLayout.lengthField(2) + [0x22, 0xFF], FuzzLayout.lengthField(5) + [0x7B, 0x22, 0xFF, 0x22, 0x7D],
-      FuzzLayout.lengthField(100_000_001) + [0x7B], FuzzLayout.lengthField(-1) + [0x7B], [1, 2, 3],
+      FuzzLayout.lengthField(SafetensorsFile.headerLimit + 1) + [0x7B], FuzzLayout.lengthField(-1) + [0x7B],
+      [1, 2, 3],
     ],
     read: { path in
       let file = try SafetensorsFile(path: path)
@@ -75,7 +76,7 @@ extension FuzzTarget {
     directed: [
       { _ in
         var files = shardSeed
-        files[0].contents = .zeros(count: ShardedTensors.indexLimit + 1)
+        files[0].contents = .sparse([], count: ShardedTensors.indexLimit + 1)
         return files
       },
       { _ in [shardFile("one.safetensors", "a")] },
