@@ -120,6 +120,19 @@ final class AttentionRecordTests: XCTestCase {
     }
   }
 
+  func testABrokenConfigurationIsNamed() throws {
+    let folder = FileManager.default.temporaryDirectory.appendingPathComponent("mmprobe-\(UUID().uuidString)")
+    try FileManager.default.createDirectory(at: folder, withIntermediateDirectories: true)
+    defer { try? FileManager.default.removeItem(at: folder) }
+    let file = folder.appendingPathComponent("config.json")
+    try Data("{\"schema\": ".utf8).write(to: file)
+    XCTAssertThrowsError(try AttentionRunFiles.context(of: folder)) { error in
+      let found = error as? AttentionRecordError
+      XCTAssertEqual(found?.code, .notJSON)
+      XCTAssertEqual(found?.path, file.path)
+    }
+  }
+
   func testValuesThatAreNotFiniteStayOutOfTheMeans() throws {
     var bad = run.record(1)
     bad.share[0] = .nan
