@@ -42,7 +42,7 @@ final class AttentionRecordTests: XCTestCase {
   func testFloatsAreShortAndExact() throws {
     XCTAssertEqual(JSONValue(float: 0.1).text(), "0.1")
     XCTAssertEqual(JSONValue(float: .nan).text(), "null")
-    XCTAssertEqual(JSONValue(float: -1e-40).text(), "0.0")
+    XCTAssertEqual(JSONValue(float: -Float(bitPattern: 71_362)).text(), "0.0")
     var stream = RandomStream(seed: 1, purpose: "float spelling")
     for _ in 0..<20_000 {
       let value = Float(bitPattern: UInt32(truncatingIfNeeded: stream.next()))
@@ -117,6 +117,19 @@ final class AttentionRecordTests: XCTestCase {
         let text = (error as? AttentionRecordError)?.errorDescription ?? ""
         XCTAssertTrue(text.hasPrefix("samples.jsonl:3: \"\(named)\""), text)
       }
+    }
+  }
+
+  func testABrokenConfigurationIsNamed() throws {
+    let folder = FileManager.default.temporaryDirectory.appendingPathComponent("mmprobe-\(UUID().uuidString)")
+    try FileManager.default.createDirectory(at: folder, withIntermediateDirectories: true)
+    defer { try? FileManager.default.removeItem(at: folder) }
+    let file = folder.appendingPathComponent("config.json")
+    try Data("{\"schema\": ".utf8).write(to: file)
+    XCTAssertThrowsError(try AttentionRunFiles.context(of: folder)) { error in
+      let found = error as? AttentionRecordError
+      XCTAssertEqual(found?.code, .notJSON)
+      XCTAssertEqual(found?.path, file.path)
     }
   }
 

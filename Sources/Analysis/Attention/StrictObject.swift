@@ -14,7 +14,8 @@ struct StrictObject {
   /// The members of `value`, which must be an object.
   init(_ value: JSONValue, at place: RecordPlace, path: String = "") throws(AttentionRecordError) {
     guard let object = value.objectValue else {
-      throw .wrongType(place: place, key: path.isEmpty ? "(document)" : path, found: value.kind, expected: "an object")
+      throw .wrongType(
+        place: place, key: path.isEmpty ? "(document)" : path, found: value.kind, expected: "an object")
     }
     self.place = place
     self.path = path
@@ -57,7 +58,9 @@ struct StrictObject {
   }
 
   /// A whole number inside `range`.
-  mutating func int(_ key: String, in range: ClosedRange<Int> = 0...Int.max) throws(AttentionRecordError) -> Int {
+  mutating func int(_ key: String, in range: ClosedRange<Int> = 0...Int.max) throws(AttentionRecordError)
+    -> Int
+  {
     let value = try value(key)
     guard let integer = value.intValue else { throw wrongType(key, value, "a whole number") }
     guard range.contains(integer) else {

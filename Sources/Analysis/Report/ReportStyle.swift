@@ -176,7 +176,7 @@ enum ReportStyle {
     }
     @media print{:root{--page:#fff}body{font-size:12px}main{max-width:none;padding:0}figure,.sample,ul.warnings li{
     break-inside:avoid}h2{break-after:avoid}details::details-content{content-visibility:visible;block-size:auto}
-    *{print-color-adjust:exact;-webkit-print-color-adjust:exact}.scroll{overflow:visible}}
+    table{font-size:9px}th,td{padding:3px 5px}.plot{--ends:7em}*{print-color-adjust:exact;-webkit-print-color-adjust:exact}.scroll{overflow:visible}}
     @media (forced-colors:active){.bar,.band,.dot,.curve,.stack i,.heads i,td[class^=q]{forced-color-adjust:none}}
     """
 }
