@@ -77,10 +77,13 @@ struct FuzzTarget: Sendable {
       read: { try read("\($0)/\(file)") })
   }
 
-  /// Makes a case: a directed input one time in five, otherwise a seed with one to four changes.
-  func makeCase(_ random: inout FuzzRandom) -> Case {
+  /// Makes a case: every directed input once, then one time in five, otherwise a seed with one to four changes.
+  ///
+  /// - Parameter turn: How many cases the target had before.
+  func makeCase(turn: Int, _ random: inout FuzzRandom) -> Case {
+    if directed.indices.contains(turn) { return Case(files: directed[turn](&random), structureChanges: 1) }
     if !directed.isEmpty && random.happens(20) {
-      return Case(files: directed[random.below(directed.count)](&random), structureChanges: 1)
+      return Case(files: random.pick(directed)(&random), structureChanges: 1)
     }
     var made = Case(files: random.pick(seeds))
     // Often a single change: several mostly end in the first check.
@@ -113,6 +116,13 @@ struct FuzzTarget: Sendable {
       let changed = made.files[index].layout.changeStructure(of: bytes, &random)
       made.files[index].contents = .bytes(changed)
     }
+  }
+
+  /// Makers of one input for each element.
+  static func each<Element: Sendable>(
+    _ elements: [Element], _ make: @escaping @Sendable (Element) -> [FuzzFile]
+  ) -> [Maker] {
+    elements.map { element in { _ in make(element) } }
   }
 
   /// Every code that the error types have.
