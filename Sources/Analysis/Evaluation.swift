@@ -52,7 +52,8 @@ public struct Evaluation: Sendable {
     /// `accuracy`, `n`, `correct`, `ci`.
     public var json: JSONObject {
       JSONObject([
-        ("accuracy", JSONValue(interval?.estimate)), ("n", .integer(count)), ("correct", .integer(correctCount)),
+        ("accuracy", JSONValue(interval?.estimate)), ("n", .integer(count)),
+        ("correct", .integer(correctCount)),
         ("ci", interval.map { [.number($0.lower), .number($0.upper)] } ?? .null),
       ])
     }
@@ -65,6 +66,7 @@ public struct Evaluation: Sendable {
     /// Values in their order with their accuracy.
     public let parts: [(value: String, accuracy: Accuracy)]
 
+    /// Whether key, values and accuracies agree.
     public static func == (left: Breakdown, right: Breakdown) -> Bool {
       left.key == right.key && left.parts.elementsEqual(right.parts) { $0 == $1 }
     }
@@ -177,13 +179,16 @@ public enum EvaluationError: DescribedError {
     case noAnswer = "eval_no_answer"
   }
 
+  /// Which case this is.
   public var code: Code { .noAnswer }
 
+  /// What, where, found and expected.
   public var errorDescription: String? {
     switch self {
     case .noAnswer(let sample): "\(sample): the record has no answer to compare with"
     }
   }
 
+  /// What to do.
   public var recoverySuggestion: String? { "add answers to the data, or use 'mmprobe generate'" }
 }

@@ -63,13 +63,16 @@ public struct Inspection: Sendable {
         byteCount: members.reduce(0) { $0 + $1.storage.count })
     }.sorted { $0.elementCount > $1.elementCount }
     media = model.modalities.compactMap { modality in
-      guard let shape = model.mediumShape(of: modality), let id = model.placeholderID(of: modality) else { return nil }
+      guard let shape = model.mediumShape(of: modality), let id = model.placeholderID(of: modality) else {
+        return nil
+      }
       let grid = model.grid(of: Medium(modality: modality, shape: shape, bytes: [], identity: ""))
       return MediumInput(modality: modality, shape: shape, grid: grid, placeholderID: id)
     }
     let noTokenizer = checkpoint.tokenizer == nil ? "the folder has no tokenizer" : nil
     analyses = [
-      Analysis(command: "attention", obstacle: noTokenizer), Analysis(command: "generate", obstacle: noTokenizer),
+      Analysis(command: "attention", obstacle: noTokenizer),
+      Analysis(command: "generate", obstacle: noTokenizer),
       Analysis(command: "eval", obstacle: noTokenizer), Analysis(command: "tokens", obstacle: noTokenizer),
       Analysis(command: "trace", obstacle: nil), Analysis(command: "verify", obstacle: nil),
     ]

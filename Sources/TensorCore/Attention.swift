@@ -173,7 +173,7 @@ public struct Attention: Sendable {
   public let headSize: Int
   /// The factor on q kᵀ, above 0; 1 / √headSize unless given.
   public let scale: Float
-  /// Queries in a block; results depend on it in the last bits only.
+  /// Queries in a piece of work; results have the same bits for any number, small ones cost time.
   public let queryBlock: Int
   /// Keys in a block.
   public let keyBlock: Int

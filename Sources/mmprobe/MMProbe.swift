@@ -6,8 +6,10 @@ import TensorCore
 @main
 struct MMProbe {
   static func main() {
+    let status = run(Array(CommandLine.arguments.dropFirst()))
+    FaultPoint.writeCount()
     // Everything is flushed: libraries need not be taken down, which would wait for idle threads of OpenBLAS.
-    _exit(run(Array(CommandLine.arguments.dropFirst())).rawValue)
+    _exit(status.rawValue)
   }
 
   private static func run(_ line: [String]) -> ExitStatus {

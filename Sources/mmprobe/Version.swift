@@ -31,7 +31,8 @@ enum Version {
   /// The same for programs.
   static var json: JSONValue {
     [
-      "version": .string(number), "commit": BuildFacts.commit.map(JSONValue.string) ?? .null, "swift": .string(swift),
+      "version": .string(number), "commit": BuildFacts.commit.map(JSONValue.string) ?? .null,
+      "swift": .string(swift),
       "blas": .string(BuildFacts.blasConfiguration),
     ]
   }

@@ -28,12 +28,14 @@ final class AttentionProbeTests: XCTestCase {
         for head in 0..<4 {
           for (group, name) in groups.enumerated() {
             let column = name == "bos" ? 0 : name == "image" ? 2 : name == "audio" ? 3 : 1
-            totals[layer * 4 + column] += Double(record.share[(layer * 4 + head) * groups.count + group]) / 2000
+            totals[layer * 4 + column] +=
+              Double(record.share[(layer * 4 + head) * groups.count + group]) / 2000
           }
         }
       }
     }
-    let tolerance = try XCTUnwrap(oracle.description["suggested_tolerance_abs"]?["dataset.share"]?.doubleValue)
+    let tolerance = try XCTUnwrap(
+      oracle.description["suggested_tolerance_abs"]?["dataset.share"]?.doubleValue)
     try oracle.compare(totals.map { Float($0) }, with: "dataset.share", absolute: tolerance)
   }
 
@@ -49,7 +51,9 @@ final class AttentionProbeTests: XCTestCase {
         to: Generator.Start(
           embeddings: checkpoint.model.embeddings(prompt), context: TokenContext(roles: prompt.spans.roles)))
       let text = try checkpoint.requiredTokenizer().decode(answer[0].ids)
-      for key in ["all", "\(sample.tags["type"] ?? "") \(sample.tags["hint"] ?? "")", sample.tags["hint"] ?? ""] {
+      for key in [
+        "all", "\(sample.tags["type"] ?? "") \(sample.tags["hint"] ?? "")", sample.tags["hint"] ?? "",
+      ] {
         let (hits, count) = right[key, default: (0, 0)]
         right[key] = (hits + (text == sample.answer ? 1 : 0), count + 1)
       }
@@ -58,7 +62,8 @@ final class AttentionProbeTests: XCTestCase {
       "all": (88.7, 2000), "none": (89.4, 1530), "right": (97.9, 329), "wrong": (59.6, 141),
       "written none": (87.8, 156), "written right": (97.3, 73), "written wrong": (77.4, 31),
       "written_even none": (91.7, 120), "spoken none": (96.9, 160), "spoken right": (100, 84),
-      "spoken wrong": (97.2, 36), "spoken_even none": (100, 120), "sum none": (82.5, 263), "sum right": (95.8, 96),
+      "spoken wrong": (97.2, 36), "spoken_even none": (100, 120), "sum none": (82.5, 263),
+      "sum right": (95.8, 96),
       "sum wrong": (39.0, 41), "difference none": (80.1, 151), "difference right": (98.7, 76),
       "difference wrong": (27.3, 33), "larger none": (87.7, 220), "same none": (84.4, 160),
       "text_sum none": (100, 100), "text_larger none": (100, 80),

@@ -8,7 +8,8 @@ import XCTest
 final class AttentionResultTests: XCTestCase {
   static func schema() throws -> JSONSchema {
     let url = URL(fileURLWithPath: #filePath).deletingLastPathComponent().deletingLastPathComponent()
-      .deletingLastPathComponent().appendingPathComponent("Documentation/schema/mmprobe.result.v1.schema.json")
+      .deletingLastPathComponent().appendingPathComponent(
+        "Documentation/schema/mmprobe.result.v1.schema.json")
     return try JSONSchema(JSONValue(parsing: Data(contentsOf: url)))
   }
 
@@ -25,7 +26,8 @@ final class AttentionResultTests: XCTestCase {
       // What is written reads back the same, so no value was lost as null or rounded.
       XCTAssertEqual(try JSONValue(parsing: result.text(.indented)), result)
       if let path = ProcessInfo.processInfo.environment["MMPROBE_TEST_OUTPUT"] {
-        try Data(result.text(.indented).utf8).write(to: URL(fileURLWithPath: "\(path).\(run.sampleCount).json"))
+        try Data(result.text(.indented).utf8).write(
+          to: URL(fileURLWithPath: "\(path).\(run.sampleCount).json"))
       }
     }
   }

@@ -36,7 +36,8 @@ struct SyntheticAttention {
         name: "avdigits", architecture: "avt_llama", layerCount: layerCount, headCount: headCount,
         keyValueHeadCount: 2, dtype: "bf16",
         files: [.init(name: "model.safetensors", sha256: String(repeating: "d8", count: 32))]),
-      data: .init(name: "test.qa.jsonl", sha256: String(repeating: "a9", count: 32), sampleCount: sampleCount),
+      data: .init(
+        name: "test.qa.jsonl", sha256: String(repeating: "a9", count: 32), sampleCount: sampleCount),
       definition: definition, seed: 0)
   }
 
@@ -72,7 +73,8 @@ struct SyntheticAttention {
     let highlighted = index < highlightCount
     return AttentionRecord(
       index: index, id: "test/\(index)", hash: String(repeating: "0f", count: 32),
-      clusters: ["image": "\(index / 2)", "audio": "\(index / 3)"], tags: ["type": type, "hint": index % 4 == 0 ? "right" : "none"],
+      clusters: ["image": "\(index / 2)", "audio": "\(index / 3)"],
+      tags: ["type": type, "hint": index % 4 == 0 ? "right" : "none"],
       tokens: tokens, visible: visible, queryCount: answerLength, text: question, answer: "11",
       generated: index % 5 == 0 ? "10" : "11", share: share, sinkShare: sinks == .auto ? sinkShare : nil,
       sinks: [.init(row: 0, group: 0, piece: "<s>", rate: 0.62)]
@@ -89,7 +91,8 @@ struct SyntheticAttention {
     let wantsAudio = type.hasPrefix("spoken") ? 1.6 : type.hasPrefix("written") ? 0.5 : 1.1
     let taste = [1, head % 4 == 1 ? 2.2 : 0.8, head % 4 == 2 ? 2.4 : 0.8, 1, 1, 1]
     let weights = [
-      0.02 + 0.1 * depth, (0.15 + 0.2 * depth) * wantsImage, (0.03 + 1.4 * depth * (1.15 - depth)) * wantsAudio,
+      0.02 + 0.1 * depth, (0.15 + 0.2 * depth) * wantsImage,
+      (0.03 + 1.4 * depth * (1.15 - depth)) * wantsAudio,
       0.25 * (1.2 - depth), 0.55 * (1.3 - depth), 0.04 + 0.08 * depth,
     ]
     let drawn = zip(weights, taste).map { $0 * $1 * exp(0.35 * stream.normal()) }
@@ -97,7 +100,8 @@ struct SyntheticAttention {
     return drawn.map { Float($0 / sum) }
   }
 
-  private func keys(_ words: [String], audioTokens: Int, _ stream: inout RandomStream) -> AttentionRecord.Keys {
+  private func keys(_ words: [String], audioTokens: Int, _ stream: inout RandomStream) -> AttentionRecord.Keys
+  {
     let pieces =
       ["<s>", "<|user|>"] + (0..<16).map { "image \($0)" } + (0..<audioTokens).map { "audio \($0)" }
       + words.map { "▁" + $0 } + ["<|assistant|>"] + ["1"].prefix(answerLength - 1)
@@ -137,7 +141,8 @@ struct SyntheticAttention {
       }
     }
     return [
-      .init(kind: "image", firstKey: 2, keys: 16, width: 8, height: 8, gridWidth: 4, gridHeight: 4, pixels: image),
+      .init(
+        kind: "image", firstKey: 2, keys: 16, width: 8, height: 8, gridWidth: 4, gridHeight: 4, pixels: image),
       .init(
         kind: "audio", firstKey: 18, keys: audioTokens, width: 48, height: 40, gridWidth: audioTokens,
         gridHeight: 1, pixels: audio),

@@ -13,7 +13,8 @@ public struct JSONSchema {
 
   private static let annotations: Set<String> = ["$schema", "$id", "title", "description", "$defs"]
   private static let keywords: Set<String> = [
-    "$ref", "type", "properties", "required", "additionalProperties", "items", "minItems", "maxItems", "uniqueItems",
+    "$ref", "type", "properties", "required", "additionalProperties", "items", "minItems", "maxItems",
+    "uniqueItems",
     "const", "enum", "minimum", "exclusiveMinimum", "exclusiveMaximum", "pattern",
   ]
 
@@ -76,10 +77,14 @@ public struct JSONSchema {
       case "$ref": try validate(value, against: definition(rule), at: path, into: &found)
       case "type":
         let names = rule.arrayValue?.compactMap(\.stringValue) ?? [rule.stringValue ?? ""]
-        if !names.contains(where: { Self.matches(value, $0) }) { found.append("\(path): \(value.kind), not \(names)") }
+        if !names.contains(where: { Self.matches(value, $0) }) {
+          found.append("\(path): \(value.kind), not \(names)")
+        }
       case "const": if value != rule { found.append("\(path): not \(rule.text())") }
       case "enum":
-        if !(rule.arrayValue ?? []).contains(value) { found.append("\(path): \(value.text()) not in \(rule.text())") }
+        if !(rule.arrayValue ?? []).contains(value) {
+          found.append("\(path): \(value.text()) not in \(rule.text())")
+        }
       case "minimum", "exclusiveMinimum", "exclusiveMaximum":
         if let number = value.doubleValue, let bound = rule.doubleValue,
           !(key == "minimum" ? number >= bound : key == "exclusiveMinimum" ? number > bound : number < bound)
@@ -116,8 +121,12 @@ public struct JSONSchema {
   private func validateElements(
     of array: [JSONValue], _ rules: JSONObject, at path: String, into found: inout [String]
   ) throws {
-    if let least = rules["minItems"]?.intValue, array.count < least { found.append("\(path): fewer than \(least)") }
-    if let most = rules["maxItems"]?.intValue, array.count > most { found.append("\(path): more than \(most)") }
+    if let least = rules["minItems"]?.intValue, array.count < least {
+      found.append("\(path): fewer than \(least)")
+    }
+    if let most = rules["maxItems"]?.intValue, array.count > most {
+      found.append("\(path): more than \(most)")
+    }
     if rules["uniqueItems"] == true, Set(array.map { $0.text() }).count < array.count {
       found.append("\(path): an element stands twice")
     }

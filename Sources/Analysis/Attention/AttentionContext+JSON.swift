@@ -72,7 +72,10 @@ extension AttentionContext.Tool {
 
 extension AttentionContext.Data {
   var json: JSONValue {
-    ["name": .string(name), "sha256": sha256.map { .string($0) } ?? .null, "n_requested": .integer(sampleCount)]
+    [
+      "name": .string(name), "sha256": sha256.map { .string($0) } ?? .null,
+      "n_requested": .integer(sampleCount),
+    ]
   }
 }
 
@@ -105,13 +108,15 @@ extension AttentionContext.Model {
       var adapter = try StrictObject(value, at: reader.place, path: "model.adapters[\(number)]")
       adapters.append(
         .init(
-          name: try adapter.string("name"), type: try adapter.string("type"), scale: try adapter.double("scale"),
+          name: try adapter.string("name"), type: try adapter.string("type"),
+          scale: try adapter.double("scale"),
           sha256: try adapter.string("sha256")))
       try adapter.finish()
     }
     self.init(
       name: try reader.string("name"), architecture: try reader.string("architecture"),
-      layerCount: try reader.int("layers", in: 1...1 << 20), headCount: try reader.int("heads", in: 1...1 << 20),
+      layerCount: try reader.int("layers", in: 1...1 << 20),
+      headCount: try reader.int("heads", in: 1...1 << 20),
       keyValueHeadCount: try reader.int("kv_heads", in: 1...1 << 20), dtype: try reader.string("dtype"),
       files: files, adapters: adapters)
     try reader.finish()

@@ -11,6 +11,7 @@ public enum AttentionMergeError: DescribedError {
   /// Samples that no run holds.
   case missingSamples(count: Int, first: [Int], total: Int)
 
+  /// The cases, by their word in machine-readable output.
   public enum Code: String, CaseIterable, Sendable {
     case nothingToMerge = "merge_nothing"
     case settingsDiffer = "merge_settings_differ"
@@ -18,6 +19,7 @@ public enum AttentionMergeError: DescribedError {
     case missingSamples = "merge_missing_samples"
   }
 
+  /// Which case this is.
   public var code: Code {
     switch self {
     case .nothingToMerge: .nothingToMerge
@@ -27,6 +29,7 @@ public enum AttentionMergeError: DescribedError {
     }
   }
 
+  /// The status a command ends with.
   public var exitStatus: ExitStatus {
     switch self {
     case .nothingToMerge: .usage
@@ -34,6 +37,7 @@ public enum AttentionMergeError: DescribedError {
     }
   }
 
+  /// The file concerned.
   public var path: String? {
     switch self {
     case .settingsDiffer(let path, _, _, _, _), .foreignSample(let path, _, _): path
@@ -41,6 +45,7 @@ public enum AttentionMergeError: DescribedError {
     }
   }
 
+  /// What, where, found and expected.
   public var errorDescription: String? {
     switch self {
     case .nothingToMerge: "no runs to merge"
@@ -55,6 +60,7 @@ public enum AttentionMergeError: DescribedError {
     }
   }
 
+  /// What to do.
   public var recoverySuggestion: String? {
     switch self {
     case .nothingToMerge: "name the run folders of all shards"

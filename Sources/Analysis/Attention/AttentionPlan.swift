@@ -21,10 +21,18 @@ public struct AttentionPlan: Sendable, Equatable {
 
   /// The most samples measured besides the longest.
   private static let trialLimit = 8
-  /// Bytes a finished sample takes until the end, besides its numbers: names, texts, tags, and its JSON while it is read.
-  private static let overheadBytes = 6_000
-  /// Copies of the numbers of a sample at the end: as parsed JSON, as a record, and in the tables of the summary.
-  private static let copyCount = 26
+  /// Bytes that results and report of a small run need above the measuring.
+  private static let reportBytes = 1_500_000
+
+  /// Bytes a sample needs when results are made: its record, and its part of intervals and tables.
+  ///
+  /// The constants are fitted to runs of 20 to 2,000 samples, where they hold within 7 %.
+  private static func bytes(_ definition: AttentionDefinition, queryTokens: Double) -> Double {
+    let (shares, cells) = (
+      Double(definition.shareCount), Double(definition.layers.count * definition.groups.count)
+    )
+    return 7500 + shares * (definition.sinks == .auto ? 8 : 4) + cells * 160 + queryTokens * (184 + 4 * cells)
+  }
 
   /// Builds every prompt and measures the longest, which sets the peak of memory, and some others for the time.
   ///
@@ -38,7 +46,8 @@ public struct AttentionPlan: Sendable, Equatable {
   ) throws {
     var lengths: [(index: Int, count: Int)] = []
     for index in indices {
-      if let prompt = try? checkpoint.prompt(for: sample(index), includesAnswer: definition.queries != .last) {
+      if let prompt = try? checkpoint.prompt(for: sample(index), includesAnswer: definition.queries != .last)
+      {
         lengths.append((index, prompt.count))
       }
     }
@@ -53,18 +62,20 @@ public struct AttentionPlan: Sendable, Equatable {
     // The first pass warms up: it reads the weights and its time does not count.
     _ = try probe.record(of: sample(longest.index), keepsKeys: true)
     let step = max(1, lengths.count / Self.trialLimit)
-    var (elapsed, positions, trials) = (0.0, 0, 0)
+    var (elapsed, positions, trials, queryTokens) = (0.0, 0, 0, 0)
     for place in stride(from: 0, to: lengths.count, by: step) {
       let start = ProcessFacts.monotonicSeconds
-      _ = try? probe.record(of: sample(lengths[place].index), keepsKeys: false)
+      let record = try? probe.record(of: sample(lengths[place].index), keepsKeys: false)
+      queryTokens += record?.queryTokens.count ?? 0
       elapsed += ProcessFacts.monotonicSeconds - start
       positions += lengths[place].count
       trials += 1
     }
     trialCount = trials + 1
     seconds = elapsed / Double(max(1, positions)) * Double(positionCount)
-    let numbers = definition.shareCount + definition.layers.count * (definition.heads.count + definition.groups.count * 8)
+    let sampleBytes = Self.bytes(definition, queryTokens: Double(queryTokens) / Double(max(1, trials)))
     peakBytes =
-      ProcessMemory.current.peakResident + sampleCount * (Self.overheadBytes + numbers * Self.copyCount)
+      ProcessMemory.current.peakResident + Self.reportBytes
+      + Int((Double(sampleCount) * sampleBytes).rounded())
   }
 }

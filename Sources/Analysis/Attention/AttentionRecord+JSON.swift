@@ -108,13 +108,15 @@ extension AttentionRecord {
     let queries = try reader.array("query_tokens")
     guard queries.count <= Self.queryTokenLimit else {
       throw .wrongValue(
-        place: place, key: "query_tokens", found: "\(queries.count) rows", expected: "at most \(Self.queryTokenLimit)")
+        place: place, key: "query_tokens", found: "\(queries.count) rows",
+        expected: "at most \(Self.queryTokenLimit)")
     }
     for (number, value) in queries.enumerated() {
       var token = try StrictObject(value, at: place, path: "query_tokens[\(number)]")
       queryTokens.append(
         QueryToken(
-          row: try token.int("row"), piece: try token.string("piece"), predicts: try token.stringOrNull("predicts"),
+          row: try token.int("row"), piece: try token.string("piece"),
+          predicts: try token.stringOrNull("predicts"),
           share: try token.floats("share", count: layerCount * names.count, allowsNull: allowsNull)))
       try token.finish()
     }
@@ -125,7 +127,9 @@ extension AttentionRecord {
         groups: try reader.ints("key_groups", count: share.count, in: 0..<names.count))
     } else {
       for key in ["key_pieces", "key_groups"] {
-        if let value = try reader.valueOrNull(key) { throw reader.wrongType(key, value, "null, as key_share is") }
+        if let value = try reader.valueOrNull(key) {
+          throw reader.wrongType(key, value, "null, as key_share is")
+        }
       }
     }
     if try reader.valueOrNull("media") != nil {
@@ -149,7 +153,8 @@ extension AttentionRecord {
   /// Refuses shares outside 0...1 (with room for rounding), so that a wrong file cannot make a plausible figure.
   private func checkValues(at place: RecordPlace) throws(AttentionRecordError) {
     let arrays: [(String, [Float])] = [
-      ("share", share), ("sink_share", sinkShare ?? []), ("baseline", baseline), ("key_share", keys?.share ?? []),
+      ("share", share), ("sink_share", sinkShare ?? []), ("baseline", baseline),
+      ("key_share", keys?.share ?? []),
       ("query_tokens.share", queryTokens.flatMap(\.share)),
     ]
     for (key, values) in arrays {
@@ -205,7 +210,8 @@ extension AttentionRecord {
         expected: "one of \(names.joined(separator: ", "))")
     }
     let sink = Sink(
-      row: try reader.int("row"), group: group, piece: try reader.string("piece"), rate: try reader.double("rate"))
+      row: try reader.int("row"), group: group, piece: try reader.string("piece"),
+      rate: try reader.double("rate"))
     try reader.finish()
     return sink
   }
@@ -215,7 +221,8 @@ extension AttentionRecord.Medium {
   /// The medium as JSON; pixels in base64.
   var json: JSONValue {
     [
-      "kind": .string(kind), "first_key": .integer(firstKey), "keys": .integer(keys), "width": .integer(width),
+      "kind": .string(kind), "first_key": .integer(firstKey), "keys": .integer(keys),
+      "width": .integer(width),
       "height": .integer(height), "grid_width": .integer(gridWidth), "grid_height": .integer(gridHeight),
       "pixels": .string(Data(pixels).base64EncodedString()),
     ]
@@ -235,7 +242,8 @@ extension AttentionRecord.Medium {
     self.init(
       kind: try reader.string("kind"), firstKey: try reader.int("first_key"), keys: try reader.int("keys"),
       width: try reader.int("width", in: sides), height: try reader.int("height", in: sides),
-      gridWidth: try reader.int("grid_width", in: sides), gridHeight: try reader.int("grid_height", in: sides),
+      gridWidth: try reader.int("grid_width", in: sides),
+      gridHeight: try reader.int("grid_height", in: sides),
       pixels: [UInt8](data))
     try reader.finish()
     guard keys == gridWidth * gridHeight else {

@@ -13,6 +13,7 @@ public struct RecordPlace: Hashable, Sendable, CustomStringConvertible {
     self.line = line
   }
 
+  /// The file and the line: "samples.jsonl:3".
   public var description: String { line.map { "\(file):\($0)" } ?? file }
 }
 
@@ -30,6 +31,7 @@ public enum AttentionRecordError: DescribedError {
   /// A sample number that the data set does not have.
   case indexOutOfRange(place: RecordPlace, index: Int, count: Int)
 
+  /// The cases, by their word in machine-readable output.
   public enum Code: String, CaseIterable, Sendable {
     case notJSON = "record_not_json"
     case missingKey = "record_missing_key"
@@ -41,6 +43,7 @@ public enum AttentionRecordError: DescribedError {
     case indexOutOfRange = "record_index_out_of_range"
   }
 
+  /// Which case this is.
   public var code: Code {
     switch self {
     case .notJSON: .notJSON
@@ -64,8 +67,10 @@ public enum AttentionRecordError: DescribedError {
     }
   }
 
+  /// The file concerned.
   public var path: String? { place.file }
 
+  /// What, where, found and expected.
   public var errorDescription: String? {
     switch self {
     case .notJSON(let place, let reason): "\(place): \(reason)"
@@ -84,6 +89,7 @@ public enum AttentionRecordError: DescribedError {
     }
   }
 
+  /// What to do.
   public var recoverySuggestion: String? {
     switch self {
     case .notJSON: "the file may be cut off: run the command again with --resume"

@@ -35,11 +35,17 @@ public enum AttentionRunFiles {
 
   /// What a run was asked to do.
   ///
-  /// - Throws: `FileError`, `JSONError`, `AttentionRecordError`.
+  /// - Throws: `FileError`, `AttentionRecordError`.
   public static func context(of run: URL) throws -> AttentionContext {
     let file = run.appendingPathComponent("config.json")
     let place = RecordPlace(file: file.path)
-    let json = try JSONValue(parsing: FileReader.bytes(of: file, limit: configurationLimit))
+    let bytes = try FileReader.bytes(of: file, limit: configurationLimit)
+    let json: JSONValue
+    do {
+      json = try JSONValue(parsing: bytes)
+    } catch {
+      throw AttentionRecordError.notJSON(place: place, reason: error.errorDescription ?? "not JSON")
+    }
     return try AttentionContext(json: json, at: place)
   }
 
@@ -48,7 +54,8 @@ public enum AttentionRunFiles {
   /// - Throws: Whatever reading its files throws.
   public static func read(_ run: URL) throws -> (context: AttentionContext, samples: AttentionSamples) {
     let context = try context(of: run)
-    return (context, try AttentionSamples(lines: lines(of: run), context: context))
+    let file = run.appendingPathComponent(AttentionRun.samplesName)
+    return (context, try AttentionSamples(reading: JSONLinesReader(file), file: file.path, context: context))
   }
 
   /// Joins the shards of a run; see `AttentionMerge`.

@@ -26,17 +26,35 @@ public struct AttentionSamples: Equatable, Sendable {
   public init(
     lines: some Sequence<(place: RecordPlace, value: JSONValue)>, context: AttentionContext
   ) throws(AttentionRecordError) {
-    for (place, value) in lines {
-      let sample = try AttentionSample(json: value, definition: context.definition, at: place)
-      guard sample.index < context.data.sampleCount else {
-        throw .indexOutOfRange(place: place, index: sample.index, count: context.data.sampleCount)
-      }
-      try insert(sample, at: place)
+    for (place, value) in lines { try insert(value, at: place, context) }
+    sort()
+  }
+
+  /// The samples of a file of lines that is read while they are taken, so that only samples stay in memory.
+  ///
+  /// - Parameters:
+  ///   - file: What messages call the file.
+  ///   - context: What the run was asked to do.
+  /// - Throws: `AttentionRecordError`, naming file, line and key; `JSONLinesError`, `FileError`.
+  public init(reading reader: JSONLinesReader, file: String, context: AttentionContext) throws {
+    while let line = try reader.next() {
+      try insert(line.value, at: RecordPlace(file: file, line: line.number), context)
     }
     sort()
   }
 
-  private mutating func insert(_ sample: AttentionSample, at place: RecordPlace) throws(AttentionRecordError) {
+  private mutating func insert(
+    _ value: JSONValue, at place: RecordPlace, _ context: AttentionContext
+  ) throws(AttentionRecordError) {
+    let sample = try AttentionSample(json: value, definition: context.definition, at: place)
+    guard sample.index < context.data.sampleCount else {
+      throw .indexOutOfRange(place: place, index: sample.index, count: context.data.sampleCount)
+    }
+    try insert(sample, at: place)
+  }
+
+  private mutating func insert(_ sample: AttentionSample, at place: RecordPlace) throws(AttentionRecordError)
+  {
     if let first = places[sample.index] {
       throw .duplicateIndex(place: place, index: sample.index, first: first)
     }
@@ -46,7 +64,10 @@ public struct AttentionSamples: Equatable, Sendable {
 
   private mutating func sort() { samples.sort { $0.index < $1.index } }
 
-  public static func == (left: AttentionSamples, right: AttentionSamples) -> Bool { left.samples == right.samples }
+  /// Whether both hold the same samples, wherever they were read.
+  public static func == (left: AttentionSamples, right: AttentionSamples) -> Bool {
+    left.samples == right.samples
+  }
 
   /// Which samples are there.
   public var indices: [Int] { samples.map(\.index) }

@@ -14,7 +14,8 @@ struct StrictObject {
   /// The members of `value`, which must be an object.
   init(_ value: JSONValue, at place: RecordPlace, path: String = "") throws(AttentionRecordError) {
     guard let object = value.objectValue else {
-      throw .wrongType(place: place, key: path.isEmpty ? "(document)" : path, found: value.kind, expected: "an object")
+      throw .wrongType(
+        place: place, key: path.isEmpty ? "(document)" : path, found: value.kind, expected: "an object")
     }
     self.place = place
     self.path = path
@@ -40,8 +41,7 @@ struct StrictObject {
   /// The value of a key, or nil when it is `null`; the key itself must be there.
   mutating func valueOrNull(_ key: String) throws(AttentionRecordError) -> JSONValue? {
     let value = try value(key)
-    // A bare nil would be the JSON null, which is a literal of the value's own type.
-    return value.isNull ? Optional.none : .some(value)
+    return value.isNull ? nil : value
   }
 
   mutating func string(_ key: String) throws(AttentionRecordError) -> String {
@@ -60,12 +60,15 @@ struct StrictObject {
   static let countLimit = 1 << 40
 
   /// A whole number inside `range`.
-  mutating func int(_ key: String, in range: ClosedRange<Int> = 0...countLimit) throws(AttentionRecordError) -> Int {
+  mutating func int(_ key: String, in range: ClosedRange<Int> = 0...countLimit) throws(AttentionRecordError)
+    -> Int
+  {
     let value = try value(key)
     guard let integer = value.intValue else { throw wrongType(key, value, "a whole number") }
     guard range.contains(integer) else {
       throw .wrongValue(
-        place: place, key: name(key), found: String(integer), expected: "\(range.lowerBound) to \(range.upperBound)")
+        place: place, key: name(key), found: String(integer),
+        expected: "\(range.lowerBound) to \(range.upperBound)")
     }
     return integer
   }
@@ -111,7 +114,8 @@ struct StrictObject {
     floats.reserveCapacity(elements.count)
     for element in elements {
       if let double = element.doubleValue {
-        floats.append(Float(double))
+        let float = Float(double)
+        floats.append(float.isSubnormal ? 0 : float)
       } else if allowsNull, element.isNull {
         floats.append(.nan)
       } else {
@@ -170,9 +174,16 @@ struct StrictObject {
 
 extension JSONValue {
   /// A Float32 in its own shortest spelling: 0.1, not 0.10000000149011612; not finite is `null`.
+  ///
+  /// Subnormal numbers are written (and read) as 0: kernels switch them off on the threads they run on, so that
+  /// keeping them would make a result depend on what ran before.
   init(float value: Float) {
     guard value.isFinite else {
       self = .null
+      return
+    }
+    if value.isSubnormal {
+      self = .number(0)
       return
     }
     // The short decimal read as Float64 gives back the same Float32, except where it lies on a rounding

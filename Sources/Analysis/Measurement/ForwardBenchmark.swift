@@ -1,5 +1,5 @@
 import RunKit
-import TensorCore
+public import TensorCore
 public import TokenModel
 
 extension AttentionRequest {
@@ -31,6 +31,16 @@ public struct ForwardBenchmark: Sendable {
     public let rowCount: Int
     /// The sum of all shares of the last pass: the number of layers, heads and reported rows, if each sums to 1.
     public let shareSum: Double?
+    /// The logits of the last pass, `[rows with logits, vocabulary]`.
+    public let logits: Tensor
+    /// The shares of the last pass, for each layer `[reported rows, heads, 4]`; empty without statistics.
+    public let shares: [Tensor]
+
+    /// What the last pass computed, to compare it with another program: `logits`, and `shares.0` … for each layer.
+    public func tensors() throws -> [StoredTensor] {
+      let named = [("logits", logits)] + shares.enumerated().map { ("shares.\($0)", $1) }
+      return try named.map { try StoredTensor(name: $0, shape: $1.shape, floats: $1.hostValues()) }
+    }
   }
 
   /// Whether the share of four groups is taken for every layer, head and reported row.
@@ -57,7 +67,7 @@ public struct ForwardBenchmark: Sendable {
   public func run(_ model: any LanguageModel, _ inputs: TraceInputs) throws -> Measurement {
     let sampler = MemorySampler()
     var seconds: [Double] = []
-    var shareSum: Double?
+    var last: (logits: Tensor, observer: QuarterObserver)?
     var rowCount = 0
     for pass in 0..<warmUpCount + repeatCount {
       let observer = QuarterObserver(onlyLast: queries == .last)
@@ -69,20 +79,24 @@ public struct ForwardBenchmark: Sendable {
       let (embeddings, context) = try inputs.batch(for: model)
       let result = model.decoder.forward(embeddings, context: context, options: options)
       let end = ProcessFacts.monotonicSeconds
-      require(result.logits != nil, "logits were asked for")
+      guard let logits = result.logits else { preconditionFailure("logits were asked for") }
+      last = (logits, observer)
       rowCount = context.segments.rowCount
       if pass >= warmUpCount { seconds.append(end - start) }
-      if takesStatistics { shareSum = observer.shareSum }
     }
+    let peak = sampler.stop()
+    guard let last else { preconditionFailure("there is at least one pass") }
     return Measurement(
-      seconds: seconds, peakBytes: sampler.stop(), rowCount: rowCount, shareSum: shareSum)
+      seconds: seconds, peakBytes: peak, rowCount: rowCount,
+      shareSum: takesStatistics ? last.observer.shareSum : nil, logits: last.logits,
+      shares: last.observer.shares)
   }
 }
 
 /// Takes group shares and keeps them, as a probe would.
 private final class QuarterObserver: ForwardObserver {
   private let onlyLast: Bool
-  private var shares: [Tensor] = []
+  private(set) var shares: [Tensor] = []
 
   init(onlyLast: Bool) { self.onlyLast = onlyLast }
 

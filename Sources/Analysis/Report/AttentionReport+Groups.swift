@@ -7,46 +7,54 @@ extension AttentionReport {
         + "uniform attention would give.",
       figure(
         groupBars,
-        caption: "Bar: share of attention on the group, sums to 100 %; line at its end: interval of the mean; dashed: "
+        caption:
+          "Bar: share of attention on the group, sums to 100 %; line at its end: interval of the mean; dashed: "
           + "uniform attention under the same mask. Mean over all layers. \(basis) \(intervals)")
         + figure(
           scrolling(groupTable, label: "Attention by group"),
-          caption: "Token share: part of the whole sequence. Uniform: what equal attention to every visible key gives. "
+          caption:
+            "Token share: part of the whole sequence. Uniform: what equal attention to every visible key gives. "
             + "Share / uniform and per token (share / visible tokens) are means over samples of each sample's ratio. "
             + withoutText))
   }
 
   private var withoutText: String {
     "Without bos: share of what the bos key leaves."
-      + (definition.sinks == .auto ? " Without sinks: share of what bos and the detected sink keys leave." : "")
+      + (definition.sinks == .auto
+        ? " Without sinks: share of what bos and the detected sink keys leave." : "")
   }
 
   private var groupBars: Markup {
-    let most = groups.flatMap { group -> [Double] in
-      let group = summary.groups[group]
-      return [group.share.mean ?? 0, group.share.high ?? 0, group.baseline.mean ?? 0]
-    }.max() ?? 1
+    let most =
+      groups.flatMap { group -> [Double] in
+        let group = summary.groups[group]
+        return [group.share.mean ?? 0, group.share.high ?? 0, group.baseline.mean ?? 0]
+      }.max() ?? 1
+    // A little room, so that the outermost mark is seen whole.
+    let end = 1.02 * most
     let rows = groups.map { position -> Markup in
       let group = summary.groups[position]
       let (mean, uniform) = (group.share.mean ?? 0, group.baseline.mean ?? 0)
       let interval = AttentionSummary.interval(group.share, Text.percent)
       var marks: Markup = """
         <rect class="track" width="100%" y="4" height="18" rx="3"/>\
-        <rect class="bar" width="\(percent: mean / most)" y="4" height="18" rx="3"/>
+        <rect class="bar" width="\(percent: mean / end)" y="4" height="18" rx="3"/>
         """
       if let low = group.share.low, let high = group.share.high {
         marks += """
-          <line class="whisker" x1="\(percent: low / most)" x2="\(percent: high / most)" y1="13" y2="13"/>
+          <line class="halo" x1="\(percent: low / end)" x2="\(percent: high / end)" y1="13" y2="13"/>\
+          <line class="whisker" x1="\(percent: low / end)" x2="\(percent: high / end)" y1="13" y2="13"/>
           """
       }
       marks += """
-        <line class="uniform" x1="\(percent: uniform / most)" x2="\(percent: uniform / most)" y1="0" y2="26"/>
+        <line class="uniform" x1="\(percent: uniform / end)" x2="\(percent: uniform / end)" y1="0" y2="26"/>
         """
-      let title = "\(group.name): \(Text.percent(mean)), interval \(interval), uniform \(Text.percent(uniform))"
+      let title =
+        "\(group.name): \(Text.percent(mean)), interval \(interval), uniform \(Text.percent(uniform))"
       return """
-        <span class="ink \(groupClass(position))">\(group.name)</span>\
+        <div class="row"><span class="ink \(groupClass(position))">\(group.name)</span>\
         <svg class="\(groupClass(position))" width="100%" height="26" role="img" aria-label="\(title)"><title>\(title)</title>\(marks)</svg>\
-        <span class="value">\(Text.percent(mean)) <small>\(interval)</small></span>
+        <span class="value">\(Text.percent(mean)) <small class="wide">\(interval)</small></span></div>
         """
     }
     return "<div class=\"rows\">\(rows)</div>"

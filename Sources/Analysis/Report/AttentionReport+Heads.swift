@@ -8,14 +8,16 @@ extension AttentionReport {
   /// The heads of each layer by the share they give to each medium.
   var headSection: Markup {
     guard !summary.media.isEmpty else { return Markup() }
-    let most = summary.media.flatMap { medium in headShares(medium).flatMap { $0.compactMap { $0 } } }.max() ?? 1
+    let most =
+      summary.media.flatMap { medium in headShares(medium).flatMap { $0.compactMap { $0 } } }.max() ?? 1
     let grids = summary.media.map { headGrid($0, most: most) }
     return section(
       "Which heads look at the media",
       "A mean over heads can hide a few heads that do the looking.",
       figure(
         "<div class=\"headgrids\">\(grids)</div>\(scale(most: most, text: Text.percent))",
-        caption: "Share of attention of every head on the medium, mean over samples; rows are layers, columns heads, "
+        caption:
+          "Share of attention of every head on the medium, mean over samples; rows are layers, columns heads, "
           + "both from 0; one scale for all grids. Queries: \(definition.queries.explanation); "
           + "\(definition.sinks.explanation)."))
   }
@@ -41,7 +43,8 @@ extension AttentionReport {
     let every = max(1, (definition.layers.count + 15) / 16)
     let rows = definition.layers.indices.map { layer -> Markup in
       let cells = shares[layer].enumerated().map { head, share -> Markup in
-        let title = "layer \(definition.layers[layer]), head \(definition.heads[head]): \(Text.percent(share))"
+        let title =
+          "layer \(definition.layers[layer]), head \(definition.heads[head]): \(Text.percent(share))"
         let number = showsNumbers ? Text.fixed(share.map { 100 * $0 }, 1) : ""
         return "<i class=\"\(ReportColors.step(share, of: most))\" title=\"\(title)\">\(number)</i>"
       }
@@ -72,14 +75,14 @@ extension AttentionReport {
     list.sort { ($1.share, $0.layer, $0.head) < ($0.share, $1.layer, $1.head) }
     let rows = list.prefix(6).map { head -> Markup in
       """
-      <span>layer \(definition.layers[head.layer]), head \(definition.heads[head.head])</span>\
+      <div class="row"><span>layer \(definition.layers[head.layer]), head \(definition.heads[head.head])</span>\
       <svg class="\(groupClass(group))" width="100%" height="14"><rect class="track" width="100%" height="14" rx="2"/>\
       <rect class="bar" width="\(percent: head.share / max(most, 1e-9))" height="14" rx="2"/></svg>\
-      <span class="value">\(Text.percent(head.share))</span>
+      <span class="value">\(Text.percent(head.share))</span></div>
       """
     }
     return """
-      <div class="toplist"><h3>Heads that look most at \(medium.rawValue)</h3><div class="rows">\(rows)</div></div>
+      <div class="toplist"><h3>Heads that look most at \(medium.rawValue)</h3><div class="rows tight">\(rows)</div></div>
       """
   }
 }

@@ -10,13 +10,18 @@ extension AttentionReport {
     let more = kept.count > drawn.count ? " \(drawn.count) of \(kept.count) samples kept are drawn." : ""
     return section(
       "Single samples",
-      "What the shares look like on the samples themselves. One sample proves nothing; the figures above do the counting."
-        + more, cards.joined())
+      "What the shares look like on the samples themselves. One sample proves nothing; the figures above do the counting. "
+        + "Text: the stronger the colour, the more attention. Media: as the model gets them, and beside coloured by the "
+        + "attention on each key, in the native grid, each medium on its own scale. Strip: one bar a key, in the order of "
+        + "the prompt. Bars below: where each query row looks, named by the piece it predicts." + more,
+      cards.joined())
   }
 
   private func sampleCard(_ record: AttentionRecord) -> Markup {
     guard let keys = record.keys else { return Markup() }
-    let tags = record.tags.sorted { $0.key < $1.key }.map { "<span class=\"tag\">\($0.key): \($0.value)</span>" as Markup }
+    let tags = record.tags.sorted { $0.key < $1.key }.map {
+      "<span class=\"tag\">\($0.key): \($0.value)</span>" as Markup
+    }
     return figureCard(
       """
       <header><h3>\(record.id)</h3>\(tags)</header>
@@ -26,9 +31,9 @@ extension AttentionReport {
       \(keyStrip(keys))
       \(steps(record))
       """,
-      caption: "Attention of a key is its mean over layers, heads and query rows. Text: the darker, the more attention, up to "
-        + "\(Text.percent(textMost(keys))) on one piece. Media: the more colour, the more attention, each medium on its own "
-        + "scale; keys in their native grid. Strip: one bar a key, in the order of the prompt. \(basis)")
+      caption:
+        "Attention of a key: mean over layers, heads and query rows; at most \(Text.percent(textMost(keys))) on a piece "
+        + "of text. \(basis)")
   }
 
   private func figureCard(_ content: Markup, caption: String) -> Markup {
@@ -67,7 +72,7 @@ extension AttentionReport {
       }
       let piece = keys.pieces[position]
       let share = Double(keys.share[position])
-      let strength = most > 0 ? 0.62 * max(0, share) / most : 0
+      let strength = most > 0 ? 0.5 * max(0, share) / most : 0
       let mark = piece.hasPrefix("<") && piece.hasSuffix(">") ? " mark" : ""
       line += """
         <span class="piece\(mark) \(groupClass(group))" style="--a:\(strength)" title="\(name(group)) \(Text.percent(share))">\
@@ -85,7 +90,9 @@ extension AttentionReport {
 
   private func answers(_ record: AttentionRecord) -> Markup {
     var parts: [Markup] = []
-    if let answer = record.answer { parts.append("<span><span class=\"soft\">reference</span> \(answer)</span>") }
+    if let answer = record.answer {
+      parts.append("<span><span class=\"soft\">reference</span> \(answer)</span>")
+    }
     if let generated = record.generated {
       let verdict: Markup =
         switch record.answer {
@@ -120,14 +127,14 @@ extension AttentionReport {
       let (row, column) = key.quotientAndRemainder(dividingBy: medium.gridWidth)
       let strength = most > 0 ? 0.78 * max(0, share) / most : 0
       return """
-        <rect class="cell" x="\(Double(column) * width / columns)" y="\(Double(row) * height / rows)" \
+        <rect class="\(medium.gridWidth > 16 ? "" : "cell")" x="\(Double(column) * width / columns)" y="\(Double(row) * height / rows)" \
         width="\(width / columns)" height="\(height / rows)" fill-opacity="\(strength)">\
         <title>\(medium.kind) key \(key): \(Text.percent(share))</title></rect>
         """
     }
     let size: Markup = "viewBox=\"0 0 \(medium.width) \(medium.height)\""
     let image: Markup = """
-      <image id="\(id)" href="\(medium.pictureAddress)" width="\(medium.width)" height="\(medium.height)" preserveAspectRatio="none"/>
+      <image id="\(id)" href="\(medium.pictureAddress)" width="\(medium.width)" height="\(medium.height)" preserveAspectRatio="none" style="image-rendering:pixelated"/>
       """
     let what = medium.kind == "audio" ? "log-mel, time →, pitch ↑" : "as the model gets it"
     let sum = shares.reduce(0, +)
@@ -169,7 +176,8 @@ extension AttentionReport {
     let rows = shown.map { token -> Markup in
       let shares = groups.map { ($0, token.meanShare($0, layers: layers, groups: count)) }
       let word = token.predicts.map { "→ " + Self.shown($0) } ?? Self.shown(token.piece)
-      return "<code title=\"row \(token.row), piece \(token.piece)\">\(word)</code>\(stack(shares))"
+      return
+        "<div class=\"row\"><code title=\"row \(token.row), piece \(token.piece)\">\(word)</code>\(stack(shares))</div>"
     }
     return "<div class=\"steps\">\(rows)</div>"
   }

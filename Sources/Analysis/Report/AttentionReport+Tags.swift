@@ -26,20 +26,22 @@ extension AttentionReport {
     let ordered = parts.sorted {
       ($1.part.shares[key].mean ?? -1, $0.value) < ($0.part.shares[key].mean ?? -1, $1.value)
     }
-    let most = ordered.flatMap { part in
-      shown.flatMap { [part.part.shares[$0].mean ?? 0, part.part.shares[$0].high ?? 0] }
-    }.max() ?? 1
+    let most =
+      ordered.flatMap { part in
+        shown.flatMap { [part.part.shares[$0].mean ?? 0, part.part.shares[$0].high ?? 0] }
+      }.max() ?? 1
     let ticks = LinePlot.ticks(to: most, count: 4)
     let end = ticks.last ?? 1
     let rows = ordered.map { part -> Markup in
       let lines = ticks.map {
-        "<line class=\"gridline\" x1=\"\(percent: $0 / end)\" x2=\"\(percent: $0 / end)\" y1=\"0\" y2=\"26\"/>" as Markup
+        "<line class=\"gridline\" x1=\"\(percent: $0 / end)\" x2=\"\(percent: $0 / end)\" y1=\"0\" y2=\"26\"/>"
+          as Markup
       }
       // The first group is drawn last, over the others.
       let dots = shown.reversed().map { dot(part, $0, end: end) }
       return """
-        <span>\(part.value)</span><svg width="100%" height="26" role="img" aria-label="\(part.value)">\(lines)\(dots)</svg>\
-        <span class="value">\(Text.count(part.part.count, "sample"))</span>
+        <div class="row"><span>\(part.value)</span><svg width="100%" height="26" role="img" aria-label="\(part.value)">\(lines)\(dots)</svg>\
+        <span class="value">\(Text.count(part.part.count, "sample"))</span></div>
         """
     }
     let legend = shown.map { group -> Markup in
@@ -47,16 +49,20 @@ extension AttentionReport {
       <span><svg class="\(groupClass(group))" width="12" height="12"><circle class="typedot" cx="6" cy="6" r="6"/></svg>\(name(group))</span>
       """
     }
-    let labels = ticks.map { "<span style=\"left:\(percent: $0 / end)\">\(Text.fixed(100 * $0, 0)) %</span>" as Markup }
+    let digits = (ticks.dropFirst().first ?? 1) < 0.0099 ? 1 : 0
+    let labels = ticks.map {
+      "<span style=\"left:\(percent: $0 / end)\">\(Text.fixed(100 * $0, digits)) %</span>" as Markup
+    }
     let content: Markup = """
       <h3>\(tag)</h3><div class="legend">\(legend)</div>\
-      <div class="rows types">\(rows)<span></span><div class="ticks">\(labels)</div><span></span></div>\
+      <div class="rows types">\(rows)<div class="row"><span></span><div class="ticks">\(labels)</div><span></span></div></div>\
       <details><summary>Numbers</summary>\(scrolling(tagTable(ordered), label: "Share by \(tag)"))</details>
       """
     return figure(
       content,
-      caption: "Share of attention by the tag “\(tag)”, sorted by the share on \(name(key)); lines are intervals of "
-        + "the mean, each kind resampled by itself. Mean over all layers. \(basis) \(intervals)")
+      caption:
+        "Share of attention by the tag “\(tag)”, sorted by the share on \(name(key)). Lines: intervals of the mean "
+        + "(\(summary.intervalMethod)), each kind of sample by itself. Mean over all layers. \(basis)")
   }
 
   private func dot(_ part: AttentionSummary.TagPart, _ group: Int, end: Double) -> Markup {
@@ -94,16 +100,19 @@ extension AttentionReport {
     let shown = positions.prefix(16)
     let rows = shown.enumerated().map { place, position -> Markup in
       """
-      <span>\(place + 1)</span>\(stack(groups.map { ($0, position.shares[$0]) }))\
-      <span class="value"><small>\(Text.count(position.count, "sample"))</small></span>
+      <div class="row"><span>row \(place + 1)</span>\(stack(groups.map { ($0, position.shares[$0]) }))\
+      <span class="value"><small>\(Text.count(position.count, "sample"))</small></span></div>
       """
     }
-    let more = positions.count > shown.count ? " The first \(shown.count) of \(positions.count) rows kept are drawn." : ""
+    let more =
+      positions.count > shown.count
+      ? " The first \(shown.count) of \(positions.count) rows kept are drawn." : ""
     return section(
       "Row by row", "Attention while the answer goes on: the first query row, the second, and so on.",
       figure(
         "<div class=\"rows\">\(rows)</div>",
-        caption: "Share of attention of the n-th query row, mean over heads, layers and the samples that have such a row."
+        caption:
+          "Share of attention of the n-th query row, mean over heads, layers and the samples that have such a row."
           + more + " Queries: \(definition.queries.explanation)."))
   }
 }

@@ -63,7 +63,8 @@ public struct AttentionReport: Sendable {
   /// How the numbers of a figure were made, for its caption.
   var basis: String {
     let definition = definition
-    let heads = definition.heads.count == 1 ? "head \(definition.heads[0])" : "mean of \(definition.heads.count) heads"
+    let heads =
+      definition.heads.count == 1 ? "head \(definition.heads[0])" : "mean of \(definition.heads.count) heads"
     return "Queries: \(definition.queries.explanation); \(heads); \(definition.sinks.explanation)."
   }
 
@@ -89,17 +90,17 @@ public struct AttentionReport: Sendable {
   }
 
   /// Parts of a whole as one bar; parts too narrow for their label carry it as a tooltip only.
-  func stack(_ parts: [(group: Int, share: Double)], thin: Bool = false) -> Markup {
+  func stack(_ parts: [(group: Int, share: Double)]) -> Markup {
     let total = parts.reduce(0) { $0 + max(0, $1.share) }
     let pieces = parts.filter { $0.share > 0 && total > 0 }.map { part -> Markup in
       let share = part.share / total
       let title = "\(name(part.group)) \(Text.percent(part.share))"
-      let label = share >= 0.09 && !thin ? name(part.group) : ""
+      // A label that does not fit wraps out of sight, see the style sheet.
       return """
-        <i class="\(groupClass(part.group))" style="width:\(percent: share)" title="\(title)">\(label)</i>
+        <i class="\(groupClass(part.group))" style="width:\(percent: share)" title="\(title)"><span>\(name(part.group))</span></i>
         """
     }
-    return "<div class=\"stack\(thin ? " thin" : "")\">\(pieces)</div>"
+    return "<div class=\"stack\">\(pieces)</div>"
   }
 
   /// A strip that explains the scale of magnitudes.
@@ -124,7 +125,8 @@ public struct AttentionReport: Sendable {
         <span class="soft">if uniform</span>\(stack(groups.map { ($0, summary.groups[$0].baseline.mean ?? 0) }))</div>
         """,
         caption: "Where attention goes, and where it would go if every key a query can see got the same "
-          + "(the structural baseline). Mean over \(Text.count(summary.measuredCount, "sample")) and all layers. \(basis)")
+          + "(the structural baseline). Mean over \(Text.count(summary.measuredCount, "sample")) and all layers. \(basis)"
+      )
     return """
       <p class="kicker">mmprobe attention report</p>
       <h1>Which modality does \(model.name) look at?</h1>
@@ -151,10 +153,12 @@ public struct AttentionReport: Sendable {
     }
     if !text.isEmpty {
       parts.append(
-        "<b>\(Text.percent(sum(text, \.share))) on text</b> (uniform: \(Text.percent(sum(text, \.baseline))))")
+        "<b>\(Text.percent(sum(text, \.share))) on text</b> (uniform: \(Text.percent(sum(text, \.baseline))))"
+      )
     }
     guard !parts.isEmpty else { return "" }
-    let listed = parts.dropLast().map { $0 + ", " }.joined() + (parts.count > 1 ? "and " : "") + (parts.last ?? "")
+    let listed =
+      parts.dropLast().map { $0 + ", " }.joined() + (parts.count > 1 ? "and " : "") + (parts.last ?? "")
     return """
       <p class="lead">Over \(Text.count(summary.measuredCount, "sample")), \(definition.queries.explanation) put \
       \(listed) of their attention. Attention says where the model reads, not what decides its answer.</p>
@@ -175,14 +179,19 @@ public struct AttentionReport: Sendable {
         "\(model.name) <span class=\"soft\">\(model.architecture), \(model.layerCount) layers × \(model.headCount) heads, \(model.dtype)</span>"
       ),
       fact("Adapter", "\(adapters.isEmpty ? "none" : adapters)"),
-      fact("Data", "\(context.data.name), \(Text.count(summary.measuredCount, "sample"))\(skipped)\(status)\(part)"),
-      fact("Tokens in a sample", "\(summary.tokensText)"),
-      fact("Queries", "\(definition.queries.rawValue) <span class=\"soft\">\(definition.queries.explanation)</span>"),
+      fact(
+        "Data",
+        "\(context.data.name), \(Text.count(summary.measuredCount, "sample"))\(skipped)\(status)\(part)"),
+      fact("Tokens in a sample", "\(summary.tokensText.isEmpty ? "–" : summary.tokensText)"),
+      fact(
+        "Queries",
+        "\(definition.queries.rawValue) <span class=\"soft\">\(definition.queries.explanation)</span>"),
       fact("Averaging", "query rows, then heads, then layers, then samples; every sample weighs the same"),
       fact("Sinks", "\(definition.sinks.explanation)"),
       fact("Intervals", "\(summary.intervalText)"),
       fact("Seed", "\(context.seed)"),
-      fact("Row sums", "off 1 by at most \(Text.short(summary.rowSumMaxError))"),
+      fact(
+        "Row sums", "off 1 by at most <span class=\"nowrap\">\(Text.short(summary.rowSumMaxError))</span>"),
       fact("Parity", "not checked in this run; see <code>mmprobe verify</code>"),
     ].joined()
   }
@@ -192,7 +201,8 @@ public struct AttentionReport: Sendable {
     let list: Markup = notes.isEmpty ? "" : "<h3>How to read this</h3><ul>\(notes)</ul>"
     let tool = summary.context.tool
     let files = summary.context.model.files.map { "<li><code>\($0.name)</code> \($0.sha256)</li>" as Markup }
-    let data: Markup = summary.context.data.sha256.map { "<li><code>\(summary.context.data.name)</code> \($0)</li>" } ?? ""
+    let data: Markup =
+      summary.context.data.sha256.map { "<li><code>\(summary.context.data.name)</code> \($0)</li>" } ?? ""
     let commit = tool.commit.map { ", commit \($0)" } ?? ""
     return """
       <footer>\(list)<details><summary>Files measured (SHA-256)</summary><ul class="mono">\(files)\(data)</ul></details>

@@ -18,12 +18,14 @@ struct LinePlot {
   var endWidth = "6.4em"
   /// Room for labels of values, as a CSS length.
   var tickWidth = "2.9em"
+  private static let dotLimit = 16
   /// What is drawn, in order.
   private var body = Markup()
   private var ends: [(value: Double, label: Markup)] = []
 
   init(
-    range: ClosedRange<Double>, height: Int, count: Int, yTicks: [(value: Double, label: String)], xLabels: [String]
+    range: ClosedRange<Double>, height: Int, count: Int, yTicks: [(value: Double, label: String)],
+    xLabels: [String]
   ) {
     self.range = range
     self.height = height
@@ -37,7 +39,8 @@ struct LinePlot {
   /// Where a value lies, 0 top, 1 bottom.
   func y(_ value: Double) -> Double {
     let span = range.upperBound - range.lowerBound
-    return span > 0 ? 1 - (min(range.upperBound, max(range.lowerBound, value)) - range.lowerBound) / span : 0.5
+    return span > 0
+      ? 1 - (min(range.upperBound, max(range.lowerBound, value)) - range.lowerBound) / span : 0.5
   }
 
   private func place(_ point: Int, _ value: Double) -> Markup { "\(1000 * x(point)) \(1000 * y(value))" }
@@ -77,18 +80,21 @@ struct LinePlot {
         body += "<path class=\"\(name) \(group)\" d=\"M\(left) \(top)H\(right)V\(bottom)H\(left)Z\"/>"
         continue
       }
-      let corners = (upper + lower).enumerated().map { $0.offset == 0 ? "M\($0.element)" : "L\($0.element)" as Markup }
+      let corners = (upper + lower).enumerated().map {
+        $0.offset == 0 ? "M\($0.element)" : "L\($0.element)" as Markup
+      }
       body += "<path class=\"\(name) \(group)\" d=\"\(corners)Z\"/>"
     }
   }
 
-  /// Dots that tell their value.
+  /// Places that tell their value, with a dot where there are few enough to keep apart.
   mutating func addDots(_ values: [Double?], group: String, title: (Int, Double) -> String) {
     for (point, value) in values.enumerated() {
       guard let value else { continue }
       let place = place(point, value)
       body += "<g class=\"\(group)\"><title>\(title(point, value))</title>"
-      body += "<path class=\"dot\" d=\"M\(place)h.1\"/><path class=\"hover\" d=\"M\(place)h.1\"/></g>"
+      if count <= Self.dotLimit { body += "<path class=\"dot\" d=\"M\(place)h.1\"/>" }
+      body += "<path class=\"hover\" d=\"M\(place)h.1\"/></g>"
     }
   }
 

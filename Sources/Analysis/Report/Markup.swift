@@ -20,7 +20,9 @@ struct Markup: ExpressibleByStringInterpolation, Sendable {
     mutating func appendInterpolation(_ markup: Markup) { text += markup.text }
     mutating func appendInterpolation(_ parts: [Markup]) { for part in parts { text += part.text } }
     /// A fraction as a CSS percentage: 0.25 is "25%".
-    mutating func appendInterpolation(percent fraction: Double) { text += Markup.decimal(100 * fraction) + "%" }
+    mutating func appendInterpolation(percent fraction: Double) {
+      text += Markup.decimal(100 * fraction) + "%"
+    }
     /// A coordinate.
     mutating func appendInterpolation(_ coordinate: Double) { text += Markup.decimal(coordinate) }
   }

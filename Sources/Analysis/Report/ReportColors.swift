@@ -28,11 +28,13 @@ struct ReportColors {
   /// The steps of the scale from nothing to the greatest value.
   static let stepCount = 17
   private static let lightSteps: [UInt32] = [
-    0xEEFAF8, 0xDAF0EE, 0xC6E6E6, 0xB1DCDF, 0x9DD2D9, 0x88C8D5, 0x75BDD0, 0x63B1CC, 0x53A5C7, 0x4799C2, 0x3E8CBB,
+    0xEEFAF8, 0xDAF0EE, 0xC6E6E6, 0xB1DCDF, 0x9DD2D9, 0x88C8D5, 0x75BDD0, 0x63B1CC, 0x53A5C7, 0x4799C2,
+    0x3E8CBB,
     0x3A7FB3, 0x3973A8, 0x39669C, 0x395A8E, 0x394E7E, 0x37446D,
   ]
   private static let darkSteps: [UInt32] = [
-    0x1C202B, 0x222A3C, 0x27354C, 0x2A415C, 0x2B4E6C, 0x2A5B7C, 0x27698B, 0x227798, 0x1D86A4, 0x1C95AE, 0x24A4B7,
+    0x1C202B, 0x222A3C, 0x27354C, 0x2A415C, 0x2B4E6C, 0x2A5B7C, 0x27698B, 0x227798, 0x1D86A4, 0x1C95AE,
+    0x24A4B7,
     0x34B2BE, 0x48C0C5, 0x60CECA, 0x79DAD0, 0x94E6D7, 0xAFF2DE,
   ]
 
@@ -43,7 +45,9 @@ struct ReportColors {
     var taken: Set<Role> = []
     var spare = 0
     pairs = groups.map { group in
-      if let role = group.roles.first, taken.insert(role).inserted, let pair = Self.byRole[role] { return pair }
+      if let role = group.roles.first, taken.insert(role).inserted, let pair = Self.byRole[role] {
+        return pair
+      }
       spare += 1
       return Self.others[(spare - 1) % Self.others.count]
     }

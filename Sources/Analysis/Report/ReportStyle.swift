@@ -40,11 +40,12 @@ enum ReportStyle {
     .scroll{overflow-x:auto;-webkit-overflow-scrolling:touch}
     .ink{color:var(--c);font-weight:620}
     .chip{display:inline-block;width:.7em;height:.7em;border-radius:2px;background:var(--c);margin-right:.45em}
-    dl.facts{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,230px),1fr));gap:14px 28px;
+    dl.facts{display:grid;grid-template-columns:repeat(auto-fill,minmax(max(145px,21%),1fr));gap:14px 28px;
     margin:26px 0 0;padding:18px 0 0;border-top:1px solid var(--line)}
     dl.facts div{min-width:0}
     dl.facts dt{color:var(--soft);font-size:.75rem;letter-spacing:.04em;text-transform:uppercase}
     dl.facts dd{margin:1px 0 0;font-size:.9375rem;line-height:1.4}
+    .nowrap{white-space:nowrap}
     ul.warnings{list-style:none;margin:24px 0 0;padding:0;display:grid;gap:8px}
     ul.warnings li{background:var(--warnbg);border:1px solid var(--warnline);border-radius:8px;padding:9px 14px;
     font-size:.9375rem;line-height:1.45}
@@ -53,7 +54,8 @@ enum ReportStyle {
     th{color:var(--soft);font-weight:560;text-align:right;padding:6px 10px;vertical-align:bottom;white-space:nowrap}
     td{text-align:right;padding:6px 10px;border-top:1px solid var(--line);white-space:nowrap}
     th:first-child,td:first-child{text-align:left;padding-left:0}
-    td small{color:var(--soft);font-size:.9em}
+    td small{color:var(--soft);font-size:.9em;display:block}
+    table.heat td small{display:inline}
     details{margin-top:14px}
     summary{cursor:pointer;color:var(--soft);font-size:.875rem}
     summary:hover{color:var(--ink)}
@@ -64,16 +66,20 @@ enum ReportStyle {
 
   private static let figures = """
     .stack{display:flex;height:30px;border-radius:5px;overflow:hidden;gap:1px;background:var(--card)}
-    .stack i{display:block;background:var(--c);color:var(--on);font-style:normal;font-size:.75rem;line-height:30px;
-    padding:0;text-align:center;white-space:nowrap;overflow:hidden;min-width:0}
-    .stack.thin{height:16px;border-radius:3px}
+    .stack i{display:flex;flex-wrap:wrap;justify-content:center;align-content:flex-start;background:var(--c);color:var(--on);
+    font-style:normal;font-size:.75rem;line-height:30px;height:30px;white-space:nowrap;overflow:hidden;min-width:0}
+    .stack i::before{content:"";height:30px;width:1px}
     .stacks{display:grid;grid-template-columns:max-content 1fr;gap:8px 14px;align-items:center;font-size:.875rem}
     .rows{display:grid;grid-template-columns:max-content minmax(0,1fr) max-content;gap:2px 14px;align-items:center;
     font-size:.9375rem}
+    .row{display:contents}
     .rows .value{text-align:right;white-space:nowrap}
-    .rows .value small{color:var(--soft);display:inline-block;min-width:8.5em;font-size:.8125rem}
+    .rows .value small{color:var(--soft);display:inline-block;font-size:.8125rem}
+    .rows .value small.wide{min-width:8.5em}
+    .rows.types{row-gap:0}
     .rows svg{display:block;overflow:visible}
     .bar{fill:var(--c)}
+    .halo{stroke:var(--card);stroke-width:5;opacity:.75}
     .whisker{stroke:var(--ink);stroke-width:1.5}
     .uniform{stroke:var(--ink);stroke-width:1.5;stroke-dasharray:3 2.5}
     .track{fill:var(--grid)}
@@ -98,11 +104,15 @@ enum ReportStyle {
     .hover{stroke:transparent;stroke-width:18;stroke-linecap:round}
     .panels{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,var(--panel,150px)),1fr));gap:22px 20px}
     .panels>div{min-width:0}
-    .panels h3{display:flex;justify-content:space-between;gap:8px;font-size:.875rem}
-    .panels h3 span{color:var(--soft);font-weight:400}
-    table.heat{border-collapse:separate;border-spacing:2px;width:auto;min-width:min(100%,560px)}
-    table.heat td{border:0;border-radius:3px;text-align:center;padding:7px 4px;min-width:44px}
+    .panels.small{grid-template-columns:repeat(auto-fill,minmax(max(135px,30%),1fr))}
+    .panels h3{font-size:.875rem}
+    .panels.small h3 span{color:var(--soft);font-weight:400;font-size:.75rem;display:block}
+    table.heat{border-collapse:separate;border-spacing:2px;width:auto}
+    table.heat td{border:0;border-radius:3px;text-align:center;padding:7px 4px;min-width:84px}
     table.heat th{text-align:center;padding:4px;font-size:.8125rem}
+    table.heat.dense td{padding:2px 4px}
+    table.heat th small{font-weight:400}
+    table.heat tbody th{vertical-align:middle}
     table.heat th:first-child{text-align:right;padding-right:10px;font-variant-numeric:tabular-nums}
     table.heat td.plain{color:var(--soft)}
     .none{background:repeating-linear-gradient(45deg,var(--grid) 0 3px,transparent 3px 6px)}
@@ -121,7 +131,8 @@ enum ReportStyle {
     .legend svg{display:inline-block;vertical-align:-1px;margin-right:5px;overflow:visible}
     .types .value{color:var(--soft);font-size:.8125rem}
     .types .ticks{position:relative;height:1.2em;font-size:.75rem;color:var(--soft)}
-    .types .ticks span{position:absolute;transform:translateX(-50%)}
+    .types .ticks span{position:absolute;transform:translateX(-50%);white-space:nowrap}
+    .types .ticks span:first-child{transform:none}.types .ticks span:last-child{transform:translateX(-100%)}
     .typedot{fill:var(--c);stroke:var(--card);stroke-width:1.5}
     .typebar{stroke:var(--c);stroke-width:2.5;opacity:.55;stroke-linecap:round}
     """
@@ -134,7 +145,7 @@ enum ReportStyle {
     .pieces{font-size:1.0625rem;line-height:2;margin:0 0 14px;max-width:none}
     .piece{position:relative;z-index:0;padding:3px 1px;white-space:pre-wrap;unicode-bidi:isolate}
     .piece::before{content:"";position:absolute;inset:1px 0;border-radius:3px;background:var(--c);opacity:var(--a);z-index:-1}
-    .piece.mark{font-size:.75rem;color:var(--soft)}
+    .piece.mark{font-size:.75rem}
     .medium{display:inline-block;border:1.5px solid var(--c);color:var(--c);border-radius:5px;font-size:.75rem;
     line-height:1.5;padding:0 7px;margin:0 3px;font-weight:620;white-space:nowrap;vertical-align:1px}
     .media{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,138px),1fr));gap:14px 16px;margin:0 0 16px;
@@ -149,18 +160,23 @@ enum ReportStyle {
     .keys rect{fill:var(--c)}
     .answer{display:flex;flex-wrap:wrap;gap:2px 20px;font-size:.9375rem;margin:0 0 14px}
     .right{color:var(--good);font-weight:620}.wrong{color:var(--bad);font-weight:620}
-    .steps{display:grid;grid-template-columns:max-content minmax(0,1fr);gap:6px 14px;align-items:center;font-size:.8125rem;
+    .steps .stack{height:22px}.steps .stack i{height:22px;line-height:22px}.steps .stack i::before{height:22px}
+    .steps{display:grid;grid-template-columns:max-content minmax(0,1fr);gap:5px 14px;align-items:center;font-size:.8125rem;
     margin-top:14px;max-width:860px}
     """
 
   private static let print = """
-    @media (max-width:620px){.rows .value small{display:block;min-width:0}.heat th.name{writing-mode:vertical-rl;
+    @media (max-width:620px){.rows:not(.tight){display:block}.rows:not(.tight) .row{display:grid;
+    grid-template-columns:minmax(0,1fr) max-content;gap:1px 12px;margin-bottom:9px;align-items:baseline}
+    .rows:not(.tight) .row>:nth-child(2){grid-row:2;grid-column:1 / -1}.rows .value small.wide{min-width:7.6em}
+    .rows.types .row{margin-bottom:3px}.plot .ends span{font-size:.75rem;left:7px}.heat th.name{writing-mode:vertical-rl;
     transform:rotate(180deg);text-align:left;padding:4px 0}table.heat td{min-width:36px;padding:6px 2px;font-size:.8125rem}
+    table.heat.dense td{padding:3px 2px}table.heat td small,table.heat th small{display:none}
     .stacks{grid-template-columns:1fr;gap:3px}.stacks>*:nth-child(odd):not(:first-child){margin-top:8px}
-    .plot{--ends:5.6em}}
+    }
     @media print{:root{--page:#fff}body{font-size:12px}main{max-width:none;padding:0}figure,.sample,ul.warnings li{
     break-inside:avoid}h2{break-after:avoid}details::details-content{content-visibility:visible;block-size:auto}
-    *{print-color-adjust:exact;-webkit-print-color-adjust:exact}.scroll{overflow:visible}}
+    table{font-size:9px}th,td{padding:3px 5px}.plot{--ends:7em}*{print-color-adjust:exact;-webkit-print-color-adjust:exact}.scroll{overflow:visible}}
     @media (forced-colors:active){.bar,.band,.dot,.curve,.stack i,.heads i,td[class^=q]{forced-color-adjust:none}}
     """
 }

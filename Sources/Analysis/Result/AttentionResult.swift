@@ -20,7 +20,9 @@ extension AttentionSummary {
         ("entropy", ["by_layer": byLayer(entropy)]),
         ("by_tag", .array(tags.map { tagJSON($0) })),
         ("stratified", .array(strata.map { stratumJSON($0) })),
-        ("by_query_position", .array(queryPositions.enumerated().map { positionJSON($0.offset, $0.element) })),
+        (
+          "by_query_position", .array(queryPositions.enumerated().map { positionJSON($0.offset, $0.element) })
+        ),
         ("by_head", headsJSON),
         ("sinks", .array(sinks.map { sinkJSON($0) })),
         ("warnings", .array(warnings.map(\.json))),
@@ -29,7 +31,8 @@ extension AttentionSummary {
 
   private var runJSON: JSONValue {
     [
-      "status": isComplete ? "complete" : "partial", "seed": .integer(context.seed), "shard": context.shardJSON,
+      "status": isComplete ? "complete" : "partial", "seed": .integer(context.seed),
+      "shard": context.shardJSON,
       "options": .object(context.options),
     ]
   }
@@ -78,7 +81,8 @@ extension AttentionSummary {
   private func groupJSON(_ group: Group) -> JSONValue {
     .object(
       JSONObject([
-        ("name", .string(group.name)), ("token_share", group.tokenShare.json), ("baseline", group.baseline.json),
+        ("name", .string(group.name)), ("token_share", group.tokenShare.json),
+        ("baseline", group.baseline.json),
         ("share", group.share.json), ("efficiency", group.efficiency.json),
         ("uniform_ratio", group.uniformRatio.json), ("share_no_bos", group.shareWithoutBos.json),
         ("share_no_sinks", group.shareWithoutSinks.json), ("by_layer", byLayer(group.byLayer)),
@@ -169,7 +173,8 @@ extension AttentionSummary {
     return [
       "file": "stats.npz", "array": "share.mean",
       "shape": [
-        .integer(definition.layers.count), .integer(definition.heads.count), .integer(definition.groups.count),
+        .integer(definition.layers.count), .integer(definition.heads.count),
+        .integer(definition.groups.count),
       ],
     ]
   }

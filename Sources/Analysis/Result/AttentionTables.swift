@@ -35,7 +35,8 @@ public struct AttentionTables: Sendable {
 
   private func cells(_ estimate: Estimate) -> [CSVWriter.Field] {
     [
-      .number(estimate.mean), .number(estimate.low), .number(estimate.high), .number(estimate.standardDeviation),
+      .number(estimate.mean), .number(estimate.low), .number(estimate.high),
+      .number(estimate.standardDeviation),
       .integer(estimate.count),
     ]
   }
@@ -43,8 +44,10 @@ public struct AttentionTables: Sendable {
   /// Shares by group over all layers.
   private var groups: String {
     let quantities: [(String, KeyPath<AttentionSummary.Group, Estimate>)] = [
-      ("share", \.share), ("token_share", \.tokenShare), ("baseline", \.baseline), ("efficiency", \.efficiency),
-      ("uniform_ratio", \.uniformRatio), ("share_no_bos", \.shareWithoutBos), ("share_no_sinks", \.shareWithoutSinks),
+      ("share", \.share), ("token_share", \.tokenShare), ("baseline", \.baseline),
+      ("efficiency", \.efficiency),
+      ("uniform_ratio", \.uniformRatio), ("share_no_bos", \.shareWithoutBos),
+      ("share_no_sinks", \.shareWithoutSinks),
     ]
     var table = CSVWriter(columns: ["group", "quantity"] + Self.estimateColumns)
     for group in summary.groups {
@@ -93,7 +96,9 @@ public struct AttentionTables: Sendable {
         ] {
           append(name, layers, estimate)
         }
-        for (layer, estimate) in zip(definition.layers, layered.byLayer) { append(name, String(layer), estimate) }
+        for (layer, estimate) in zip(definition.layers, layered.byLayer) {
+          append(name, String(layer), estimate)
+        }
       }
       append("mdi", index.mdi)
       append("aei_text", "all", index.textAEI)
@@ -128,7 +133,8 @@ public struct AttentionTables: Sendable {
         }
         table.append(
           [
-            .integer(record.index), .text(record.id), .integer(place), .integer(token.row), .text(token.piece),
+            .integer(record.index), .text(record.id), .integer(place), .integer(token.row),
+            .text(token.piece),
             token.predicts.map { .text($0) } ?? .empty,
           ] + shares)
       }

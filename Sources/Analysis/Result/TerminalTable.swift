@@ -33,7 +33,9 @@ extension String {
 
   /// The text with control characters shown as spaces, so that data cannot steer a terminal.
   var printable: String {
-    String(String.UnicodeScalarView(unicodeScalars.map { $0.value < 0x20 || (0x7F..<0xA0).contains($0.value) ? " " : $0 }))
+    String(
+      String.UnicodeScalarView(
+        unicodeScalars.map { $0.value < 0x20 || (0x7F..<0xA0).contains($0.value) ? " " : $0 }))
   }
 }
 
@@ -68,24 +70,30 @@ extension AttentionSummary {
     let definition = context.definition
     let heads = definition.heads.count == 1 ? "1 head" : "mean of \(definition.heads.count) heads"
     let layers = definition.layers.count == 1 ? "1 layer" : "\(definition.layers.count) layers"
-    return "queries: \(definition.queries.rawValue) (\(definition.queries.explanation))   \(heads), \(layers)   "
+    return
+      "queries: \(definition.queries.rawValue) (\(definition.queries.explanation))   \(heads), \(layers)   "
       + "\(definition.sinks.explanation)\n" + "intervals: " + intervalText
   }
 
-  /// How intervals were made.
+  /// How intervals were made, and over how many samples.
   var intervalText: String {
+    guard measuredCount > 1 else { return "none (\(Text.count(measuredCount, "sample")))" }
+    let items = context.definition.interval.clusterKey.map { key in
+      " in \(Text.count(clusterCount ?? 0, "\(key) item"))"
+    }
+    return "\(intervalMethod), over \(Text.count(measuredCount, "sample"))\(items ?? "")"
+  }
+
+  /// How intervals were made.
+  var intervalMethod: String {
     let interval = context.definition.interval
-    let level = Text.fixed(100 * interval.level, interval.level * 100 == (interval.level * 100).rounded() ? 0 : 1)
-    let method =
-      switch interval.method {
-      case .bootstrap: "percentile bootstrap, \(interval.replicates) resamples, seed \(interval.seed)"
-      case .t: "Student's t"
-      }
-    let units =
-      if let key = interval.clusterKey { " of \(clusterCount ?? 0) \(key) items" } else {
-        " of \(Text.count(measuredCount, "sample"))"
-      }
-    return "\(level) % \(method)\(units)"
+    let percent = 100 * interval.level
+    let level = Text.fixed(percent, percent == percent.rounded() ? 0 : 1) + " %"
+    switch interval.method {
+    case .bootstrap:
+      return "\(level), percentile bootstrap, \(interval.replicates) resamples, seed \(interval.seed)"
+    case .t: return "\(level), Student's t"
+    }
   }
 
   /// Whether a group occurs in the data.
@@ -101,7 +109,8 @@ extension AttentionSummary {
     for (position, group) in groups.enumerated() where occurs(position) {
       var cells = [
         group.name.printable, Text.percent(group.share.mean), Self.interval(group.share, Text.percent),
-        Text.percent(group.tokenShare.mean), Text.percent(group.baseline.mean), Text.times(group.uniformRatio.mean),
+        Text.percent(group.tokenShare.mean), Text.percent(group.baseline.mean),
+        Text.times(group.uniformRatio.mean),
         Text.percent(group.efficiency.mean),
       ]
       if showsBos { cells.append(Text.percent(group.shareWithoutBos.mean)) }
@@ -115,7 +124,9 @@ extension AttentionSummary {
 
   private var indicesTable: String {
     var table = TerminalTable(
-      header: ["text against", "MDI", "interval", "early", "middle", "late", "log ratio", "= count", "+ content"])
+      header: [
+        "text against", "MDI", "interval", "early", "middle", "late", "log ratio", "= count", "+ content",
+      ])
     for index in indices {
       table.append([
         index.medium.rawValue, Text.short(index.mdi.all.mean), Self.interval(index.mdi.all, Text.short),

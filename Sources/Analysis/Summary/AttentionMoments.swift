@@ -39,7 +39,8 @@ public struct AttentionMoments: Equatable, Sendable {
     var arrays = [try StoredTensor(name: "count", shape: [], integers: [share.count])]
     for (name, moments) in [("share", share), ("entropy", entropy)] {
       for (part, values) in [
-        ("mean", moments.mean), ("m2", moments.sumOfSquares), ("min", moments.minimum), ("max", moments.maximum),
+        ("mean", moments.mean), ("m2", moments.sumOfSquares), ("min", moments.minimum),
+        ("max", moments.maximum),
       ] {
         arrays.append(try StoredTensor(name: "\(name).\(part)", shape: moments.shape, doubles: values))
       }

@@ -115,7 +115,8 @@ extension AttentionSummary {
         rate: sum.rate / Double(sum.count))
     }
     // Most frequent first; the place makes the order complete, since a dictionary has none.
-    return Array(list.sorted { ($1.sampleCount, $0.row, $0.group) < ($0.sampleCount, $1.row, $1.group) }.prefix(20))
+    return Array(
+      list.sorted { ($1.sampleCount, $0.row, $0.group) < ($0.sampleCount, $1.row, $1.group) }.prefix(20))
   }
 
   private static func queryPositions(

@@ -57,6 +57,7 @@ extension AttentionSummary.Part {
     self.init(
       count: samples.count, shares: definition.groups.indices.map { estimates[.share(group: $0)] },
       efficiencies: definition.groups.indices.map { estimates[.perToken(group: $0)] },
-      mdi: media.map { estimates[.mdi($0, .all)] }, content: media.map { estimates[.logContentRatio($0, .all)] })
+      mdi: media.map { estimates[.mdi($0, .all)] },
+      content: media.map { estimates[.logContentRatio($0, .all)] })
   }
 }

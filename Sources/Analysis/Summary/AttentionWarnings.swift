@@ -31,7 +31,8 @@ struct AttentionWarnings {
       warn("skipped_samples", "\(summary.skipped.count) samples could not be measured and are in no mean")
     }
     if summary.nonfiniteCount > 0 {
-      warn("nonfinite_values", "\(summary.nonfiniteCount) values are not finite; their samples are in no mean")
+      warn(
+        "nonfinite_values", "\(summary.nonfiniteCount) values are not finite; their samples are in no mean")
     }
     if let error = summary.rowSumMaxError, !(error <= 1e-4) {
       warn("row_sums", "the shares of a query row miss a sum of 1 by up to \(Text.short(error))")
@@ -78,12 +79,17 @@ struct AttentionWarnings {
 
   private mutating func addSampling(_ summary: AttentionSummary, _ records: [AttentionRecord]) {
     let interval = summary.context.definition.interval
-    if summary.measuredCount < 30 {
-      warn("few_samples", "\(summary.measuredCount) samples: the intervals are rough, and below 2 there are none")
+    switch summary.measuredCount {
+    case ...0: warn("no_samples", "no sample was measured")
+    case 1: warn("few_samples", "1 sample: there are no intervals, and nothing can be said of other samples")
+    case ..<30: warn("few_samples", "\(summary.measuredCount) samples: the intervals are rough")
+    default: break
     }
     if let medium = interval.clusterKey, let count = summary.clusterCount {
       if count < 20 {
-        warn("few_clusters", "\(count) different \(medium) items: clustered intervals are too narrow below about 20")
+        warn(
+          "few_clusters",
+          "\(count) different \(medium) items: clustered intervals are too narrow below about 20")
       }
       if records.contains(where: { $0.clusters[medium] == nil }) {
         warn("no_cluster", "some samples have no \(medium) item and count as a cluster of their own")
@@ -119,12 +125,16 @@ struct AttentionWarnings {
       "attention says where a row reads, not what decides the answer; confirm with an intervention")
     note(
       "shares_scale_with_counts",
-      "a group with more tokens gets more attention even without any preference; read share beside token share")
+      "a group with more tokens gets more attention even without any preference; read share beside token share"
+    )
     note(
       "order_of_media",
-      "rotary positions and the causal mask favour some places in the prompt; the order of media is not balanced here")
+      "rotary positions and the causal mask favour some places in the prompt; the order of media is not balanced here"
+    )
     if summary.context.definition.heads.count > 1 {
-      note("head_mean", "means over heads can hide a few heads that read a medium; see the grid of layers and heads")
+      note(
+        "head_mean",
+        "means over heads can hide a few heads that read a medium; see the grid of layers and heads")
     }
   }
 }

@@ -77,7 +77,8 @@ extension AttentionDefinition {
     for group in groups.indices {
       quantities += [
         .share(group: group), .shareWithoutBos(group: group), .shareWithoutSinks(group: group),
-        .tokenShare(group: group), .baseline(group: group), .perToken(group: group), .uniformRatio(group: group),
+        .tokenShare(group: group), .baseline(group: group), .perToken(group: group),
+        .uniformRatio(group: group),
       ]
       quantities += layers.indices.map { .layerShare(group: group, layer: $0) }
     }

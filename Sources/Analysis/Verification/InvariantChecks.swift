@@ -62,7 +62,8 @@ public struct InvariantChecks: Sendable {
 
   /// Reads matrices in panels, so that a large one needs no copy of its own.
   private static func isFinite(_ tensor: StoredTensor) throws -> Bool {
-    guard tensor.shape.count == 2, tensor.elementType != .f64, let columns = tensor.shape.last, columns > 0 else {
+    guard tensor.shape.count == 2, tensor.elementType != .f64, let columns = tensor.shape.last, columns > 0
+    else {
       return try tensor.doubles().allSatisfy(\.isFinite)
     }
     let matrix = try LinearWeight(tensor)
@@ -81,7 +82,9 @@ public struct InvariantChecks: Sendable {
     var ids: [Int] = []
     var media: [Medium] = []
     for modality in model.modalities {
-      guard let id = model.placeholderID(of: modality), let shape = model.mediumShape(of: modality) else { continue }
+      guard let id = model.placeholderID(of: modality), let shape = model.mediumShape(of: modality) else {
+        continue
+      }
       let bytes = (0..<shape.reduce(1, *)).map { _ in UInt8(stream.integer(below: 256)) }
       media.append(Medium(modality: modality, shape: shape, bytes: bytes, identity: "drawn"))
       ids.append(id)
@@ -93,7 +96,8 @@ public struct InvariantChecks: Sendable {
       if !placeholders.contains(id) { ids.append(id) }
     }
     return try model.expand(
-      ids: ids, pieces: ids.map(String.init), roles: ids.map { _ in .question }, media: media, promptCount: ids.count,
+      ids: ids, pieces: ids.map(String.init), roles: ids.map { _ in .question }, media: media,
+      promptCount: ids.count,
       sample: "drawn sequence")
   }
 
@@ -117,28 +121,35 @@ public struct InvariantChecks: Sendable {
     let cache = KeyValueCache(sequences: 1, capacity: count)
     options.cache = cache
     let prompt = TokenContext(roles: Array(context.roles[..<first]))
-    var rows = model.decoder.forward(embeddings.slice(0..<first), context: prompt, options: options).logits?.hostRows() ?? []
+    var rows =
+      model.decoder.forward(embeddings.slice(0..<first), context: prompt, options: options).logits?.hostRows()
+      ?? []
     for row in first..<count {
       let step = TokenContext(
-        segments: .single(1), positions: [row], roles: [context.roles[row]], cachedRoles: cache.roles, phase: .decode)
+        segments: .single(1), positions: [row], roles: [context.roles[row]], cachedRoles: cache.roles,
+        phase: .decode)
       let result = model.decoder.forward(embeddings.slice(row..<row + 1), context: step, options: options)
       rows += result.logits?.hostRows() ?? []
     }
     return Check(
-      name: "logits with a cache equal those without", deviation: Self.difference(rows, whole), tolerance: 1e-4,
+      name: "logits with a cache equal those without", deviation: Self.difference(rows, whole),
+      tolerance: 1e-4,
       detail: "\(first) rows at once, \(count - first) one by one")
   }
 
   private func blocks(_ embeddings: Tensor, _ context: TokenContext) -> Check {
     let count = context.roles.count
-    let whole = forward(embeddings, context: context, observer: QuarterShareObserver(), queryBlock: count).observer.shares
+    let whole = forward(embeddings, context: context, observer: QuarterShareObserver(), queryBlock: count)
+      .observer.shares
     let deviations = [1, 7, 64].map { block in
       Self.difference(
-        forward(embeddings, context: context, observer: QuarterShareObserver(), queryBlock: block).observer.shares, whole)
+        forward(embeddings, context: context, observer: QuarterShareObserver(), queryBlock: block).observer
+          .shares, whole)
     }
     return Check(
       // Sums in another order differ in the last bits, which grow through the layers of drawn, extreme inputs.
-      name: "shares do not depend on the block size", deviation: deviations.reduce(0, Self.worse), tolerance: 1e-5,
+      name: "shares do not depend on the block size", deviation: deviations.reduce(0, Self.worse),
+      tolerance: 1e-5,
       detail: "blocks of 1, 7, 64 and all \(count) rows")
   }
 
@@ -149,9 +160,11 @@ public struct InvariantChecks: Sendable {
       segments: RowSegments(lengths: [short, count]), positions: Array(0..<short) + Array(0..<count),
       roles: context.roles[..<short] + context.roles)
     let rows = forward(
-      Tensor.concatenated([embeddings.slice(0..<short), embeddings]), context: together, observer: NoObserver())
+      Tensor.concatenated([embeddings.slice(0..<short), embeddings]), context: together,
+      observer: NoObserver())
     return Check(
-      name: "a sequence gives the same bits in a batch", deviation: Self.difference(Array(rows.logits[short...]), whole),
+      name: "a sequence gives the same bits in a batch",
+      deviation: Self.difference(Array(rows.logits[short...]), whole),
       tolerance: 0, detail: "beside a sequence of \(short) rows")
   }
 
@@ -199,8 +212,10 @@ private final class ProbabilityObserver: ForwardObserver {
   var checks: [InvariantChecks.Check] {
     [
       .init(
-        name: "attention rows sum to 1", deviation: sumDeviation, tolerance: 1e-5, detail: "\(layerCount) layers"),
-      .init(name: "no attention to later rows", deviation: future, tolerance: 0, detail: "\(layerCount) layers"),
+        name: "attention rows sum to 1", deviation: sumDeviation, tolerance: 1e-5,
+        detail: "\(layerCount) layers"),
+      .init(
+        name: "no attention to later rows", deviation: future, tolerance: 0, detail: "\(layerCount) layers"),
     ]
   }
 }

@@ -78,7 +78,8 @@ public struct ReferenceComparison: Sendable {
   }
 
   private static func compare(
-    _ output: ReferenceFile.Output, with ours: StoredTensor, mask: [Int]?, isAttention: Bool, tolerance: Double
+    _ output: ReferenceFile.Output, with ours: StoredTensor, mask: [Int]?, isAttention: Bool,
+    tolerance: Double
   ) throws -> Row {
     let expectedShape = output.tensor.shape
     guard expectedShape == ours.shape || [1] + expectedShape == ours.shape else {
@@ -102,7 +103,8 @@ public struct ReferenceComparison: Sendable {
       count += 1
     }
     return Row(
-      name: output.name, elementCount: count, largestDifference: count > 0 ? largest : nil, tolerance: tolerance,
+      name: output.name, elementCount: count, largestDifference: count > 0 ? largest : nil,
+      tolerance: tolerance,
       problem: count > 0 ? nil : "no real row")
   }
 }

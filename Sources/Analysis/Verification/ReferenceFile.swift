@@ -50,15 +50,19 @@ struct ReferenceFile {
           isKnown = true
         }
       }
-      if !isKnown { leftovers.append(Leftover(name: tensor.name, reason: "no tensor of a trace has this name")) }
+      if !isKnown {
+        leftovers.append(Leftover(name: tensor.name, reason: "no tensor of a trace has this name"))
+      }
     }
     for prefix in cases.keys.sorted() {
       guard let found = cases[prefix] else { continue }
       if found.inputs.contains(where: { $0.name == "input_ids" }) && !found.outputs.isEmpty {
         self.cases.append(found)
       } else {
-        let reason = found.outputs.isEmpty ? "inputs without outputs" : "there is no input_ids under the same prefix"
-        let names = found.outputs.map(\.name) + found.inputs.map { prefix.isEmpty ? $0.name : "\(prefix).\($0.name)" }
+        let reason =
+          found.outputs.isEmpty ? "inputs without outputs" : "there is no input_ids under the same prefix"
+        let names =
+          found.outputs.map(\.name) + found.inputs.map { prefix.isEmpty ? $0.name : "\(prefix).\($0.name)" }
         leftovers += names.map { Leftover(name: $0, reason: reason) }
       }
     }

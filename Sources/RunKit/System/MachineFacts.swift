@@ -10,7 +10,8 @@ public enum MachineFacts {
     let text = value(of: "flags", in: processorText) ?? value(of: "Features", in: processorText) ?? ""
     let flags = Set(text.split(separator: " ").map(String.init))
     return [
-      "sse4_2", "avx", "f16c", "fma", "avx2", "avx512f", "avx512bw", "avx512vl", "avx512_bf16", "amx_bf16", "asimd", "sve",
+      "sse4_2", "avx", "f16c", "fma", "avx2", "avx512f", "avx512bw", "avx512vl", "avx512_bf16", "amx_bf16",
+      "asimd", "sve",
     ].filter(flags.contains)
   }
 
@@ -36,7 +37,8 @@ public enum MachineFacts {
   }
 
   private static func bytes(of key: String) -> Int? {
-    guard let words = value(of: key, in: text("/proc/meminfo"))?.split(separator: " "), let first = words.first,
+    guard let words = value(of: key, in: text("/proc/meminfo"))?.split(separator: " "),
+      let first = words.first,
       let count = Int(first)
     else { return nil }
     let (bytes, overflows) = count.multipliedReportingOverflow(by: 1024)

@@ -16,7 +16,8 @@ public final class MemorySampler {
     start = ProcessMemory.current.anonymous
     let peak = Peak(start)
     self.peak = peak
-    timer = DispatchSource.makeTimerSource(queue: DispatchQueue(label: "mmprobe.memory", qos: .userInteractive))
+    timer = DispatchSource.makeTimerSource(
+      queue: DispatchQueue(label: "mmprobe.memory", qos: .userInteractive))
     timer.schedule(deadline: .now(), repeating: .milliseconds(milliseconds))
     timer.setEventHandler { peak.look() }
     timer.resume()

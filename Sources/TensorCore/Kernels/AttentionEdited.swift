@@ -6,7 +6,6 @@ extension AttentionJob {
   ///
   /// Memory is one block of queries times all keys.
   func edited(_ block: Block, _ edit: AttentionEdit, _ results: AttentionResults?) {
-    let (headSize, width) = (shape.headSize, output.columns)
     let keyCount = sequences[block.sequence].keys.count
     let logits = TensorStorage(uninitialized: block.rows.count * max(keyCount, 1))
     unsafe self.logits(block, keys: 0..<keyCount, into: logits.pointer, leading: keyCount)
@@ -17,17 +16,19 @@ extension AttentionJob {
       _ = unsafe ck_softmax_update(line, reach, shape.scale, &maximum, &sum)
       unsafe ck_multiply_scalar(line, sum == 0 ? 0 : 1 / sum, line, reach)
       unsafe (line + reach).update(repeating: 0, count: keyCount - reach)
+      guard block.kept.contains(row) else { continue }
       var probabilities = unsafe Array(UnsafeBufferPointer(start: line, count: keyCount))
       edit(block.head, row, &probabilities)
       require(probabilities.count == keyCount, "an attention edit changed the number of keys")
       for key in 0..<keyCount { unsafe line[key] = probabilities[key] }
       if let results, reportIndex[row] >= 0 { report(probabilities, block, row: row, results) }
     }
-    unsafe Kernels.gemm(
-      logits.pointer, transposed: false, leading: max(keyCount, 1),
-      keyStart(block, of: values), transposed: false, leading: values.columns,
-      output.base + block.rows.lowerBound * width + block.head * headSize, leading: width,
-      rows: block.rows.count, columns: headSize, inner: keyCount)
+    unsafe withOutput(block) { result, width in
+      unsafe Kernels.gemm(
+        logits.pointer, transposed: false, leading: max(keyCount, 1),
+        keyStart(block, of: values), transposed: false, leading: values.columns,
+        result, leading: width, rows: block.rows.count, columns: shape.headSize, inner: keyCount)
+    }
   }
 
   /// The statistics of one row of probabilities, by their definitions.

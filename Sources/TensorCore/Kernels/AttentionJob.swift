@@ -26,12 +26,17 @@ struct AttentionJob: @unchecked Sendable {
     let group: Int
   }
 
-  /// One block of queries: rows of the call.
+  /// One piece of work: the queries `kept` of one head. Products run over the whole tile `rows` around them, whose
+  /// borders depend on the sequence alone, so that a row has the same bits whatever the block size.
   struct Block {
     let sequence: Int
     let head: Int
     let rows: Range<Int>
+    let kept: Range<Int>
   }
+
+  /// Queries of a tile: enough for a product to run at full speed.
+  static let tileRows = 128
 
   /// What stands for −∞: finite, so that no kernel meets an infinity. CKernels takes anything below −1e30 as masked.
   static let masked: Float = -1e36
@@ -115,15 +120,38 @@ struct AttentionJob: @unchecked Sendable {
     var blocks: [Block] = []
     for (index, sequence) in sequences.enumerated() {
       for head in 0..<shape.heads {
-        for start in stride(
-          from: sequence.queries.lowerBound, to: sequence.queries.upperBound, by: shape.queryBlock)
-        {
-          let end = min(start + shape.queryBlock, sequence.queries.upperBound)
-          blocks.append(Block(sequence: index, head: head, rows: start..<end))
+        for tile in Self.tiles(of: sequence) {
+          for start in stride(from: tile.lowerBound, to: tile.upperBound, by: min(shape.queryBlock, tile.count)) {
+            let kept = start..<min(start + shape.queryBlock, tile.upperBound)
+            blocks.append(Block(sequence: index, head: head, rows: tile, kept: kept))
+          }
         }
       }
     }
     return blocks
+  }
+
+  /// The query rows of a sequence in tiles from its start.
+  static func tiles(of sequence: AttentionSequence) -> [Range<Int>] {
+    stride(from: sequence.queries.lowerBound, to: sequence.queries.upperBound, by: tileRows).map {
+      $0..<min($0 + tileRows, sequence.queries.upperBound)
+    }
+  }
+
+  /// Gives `body` a place for the output of a block's tile and its row stride, then keeps the rows of the block.
+  func withOutput(_ block: Block, _ body: (UnsafeMutablePointer<Float>, Int) -> Void) {
+    let (headSize, width) = (shape.headSize, output.columns)
+    let column = block.head * headSize
+    if block.kept == block.rows {
+      unsafe body(output.base + block.rows.lowerBound * width + column, width)
+      return
+    }
+    let tile = TensorStorage(uninitialized: block.rows.count * headSize)
+    unsafe body(tile.pointer, headSize)
+    for row in block.kept {
+      unsafe (output.base + row * width + column).update(
+        from: tile.pointer + (row - block.rows.lowerBound) * headSize, count: headSize)
+    }
   }
 
   /// The first key of a sequence for the key-value head of `head`.

@@ -87,10 +87,8 @@ import Synchronization
     let heads = job.shape.heads
     Workers.forEachChunk(job.sequences.count * heads) { index in
       let (sequence, head) = (index / heads, index % heads)
-      let rows = job.sequences[sequence].queries
-      for start in stride(from: rows.lowerBound, to: rows.upperBound, by: job.shape.queryBlock) {
-        let block = AttentionJob.Block(
-          sequence: sequence, head: head, rows: start..<min(start + job.shape.queryBlock, rows.upperBound))
+      for tile in AttentionJob.tiles(of: job.sequences[sequence]) {
+        let block = AttentionJob.Block(sequence: sequence, head: head, rows: tile, kept: tile)
         recompute(job, block, normalisers)
       }
     }

@@ -40,12 +40,17 @@ import Glibc
 extension AttentionJob {
   /// Attention of one block of queries over all its keys with a running softmax.
   func streaming(_ block: Block, _ results: AttentionResults?) {
-    let (headSize, width) = (shape.headSize, output.columns)
+    unsafe withOutput(block) { result, width in unsafe streaming(block, results, into: result, width) }
+  }
+
+  private func streaming(
+    _ block: Block, _ results: AttentionResults?, into result: UnsafeMutablePointer<Float>, _ width: Int
+  ) {
+    let headSize = shape.headSize
     let lastKey = lastKey(block)
     let keyBlock = min(shape.keyBlock, max(lastKey, 1))
-    let reports = results != nil && block.rows.contains { reportIndex[$0] >= 0 }
+    let reports = results != nil && block.kept.contains { reportIndex[$0] >= 0 }
     let state = BlockState(self, rows: block.rows.count, keyBlock: keyBlock, reports: reports)
-    let result = unsafe output.base + block.rows.lowerBound * width + block.head * headSize
     for row in 0..<block.rows.count { unsafe (result + row * width).update(repeating: 0, count: headSize) }
 
     for start in stride(from: 0, to: lastKey, by: keyBlock) {
@@ -54,7 +59,7 @@ extension AttentionJob {
       for (position, row) in block.rows.enumerated() {
         let line = unsafe state.logits.pointer + position * keyBlock
         let reach = reach(block, row: row, keys: range)
-        let isReported = reports && reportIndex[row] >= 0
+        let isReported = reports && block.kept.contains(row) && reportIndex[row] >= 0
         if isReported && !state.rawLogits.isEmpty {
           for key in 0..<reach { state.rawLogits[key] = unsafe line[key] }
         }
@@ -83,7 +88,7 @@ extension AttentionJob {
       let inverse = unsafe state.sum[position] == 0 ? 0 : 1 / state.sum[position]
       let line = unsafe result + position * width
       unsafe ck_multiply_scalar(line, inverse, line, headSize)
-      if let results, reports, reportIndex[row] >= 0 {
+      if let results, reports, block.kept.contains(row), reportIndex[row] >= 0 {
         finish(block, row: row, position: position, inverse, state, results)
       }
     }

@@ -1,3 +1,4 @@
+import Glibc
 import Synchronization
 
 /// The elements of a tensor: one 64-byte aligned buffer, returned to the pool when nobody refers to it any more.
@@ -23,58 +24,78 @@ import Synchronization
 
 /// Keeps freed buffers of at least 1 MiB for the next tensor of the same size class.
 ///
-/// A forward pass frees and makes buffers of the same few sizes again and again; without the pool the allocator would
-/// return them to the system and fault every page in again. Kept memory is bounded by `keepLimit` and counted, so
-/// that peak memory stays near what is in use.
+/// A forward pass frees and makes buffers of the same few sizes again and again; without the pool each would be taken
+/// from the system page by page. Kept buffers give way as soon as they would raise memory above what was in use at some
+/// moment before, so that they never add to the peak.
 final class BufferPool: Sendable {
   static let shared = BufferPool()
   private static let smallest = 1 << 20
-  private static let keepLimit = 256 << 20
 
   private struct State: ~Copyable {
     var free: [Int: [UInt]] = [:]
     var keptBytes = 0
+    var usedBytes = 0
+    var largestUse = 0
   }
   private let state = Mutex(State())
 
   /// A buffer of at least `floats` elements and its true size in bytes.
   func take(floats: Int) -> (UnsafeMutablePointer<Float>, Int) {
     let byteCount = Self.sizeClass(max(floats, 1) * MemoryLayout<Float>.stride)
-    let kept = state.withLock { state -> UInt? in
-      guard let address = state.free[byteCount]?.popLast() else { return nil }
-      state.keptBytes -= byteCount
-      return address
+    guard byteCount >= Self.smallest else {
+      let raw = UnsafeMutableRawPointer.allocate(byteCount: byteCount, alignment: 64)
+      return unsafe (raw.bindMemory(to: Float.self, capacity: byteCount / MemoryLayout<Float>.stride), byteCount)
     }
+    let (kept, evicted) = state.withLock { state -> (UInt?, [(address: UInt, byteCount: Int)]) in
+      state.usedBytes += byteCount
+      if let address = state.free[byteCount]?.popLast() {
+        state.keptBytes -= byteCount
+        return (address, [])
+      }
+      state.largestUse = max(state.largestUse, state.usedBytes)
+      var evicted: [(UInt, Int)] = []
+      while state.usedBytes + state.keptBytes > state.largestUse,
+        let largest = state.free.keys.filter({ state.free[$0]?.isEmpty == false }).max(),
+        let address = state.free[largest]?.popLast()
+      {
+        state.keptBytes -= largest
+        evicted.append((address, largest))
+      }
+      return (nil, evicted)
+    }
+    for (address, byteCount) in evicted { Self.unmap(address, byteCount) }
     if let kept, let pointer = unsafe UnsafeMutablePointer<Float>(bitPattern: kept) {
       return unsafe (pointer, byteCount)
     }
-    let raw = UnsafeMutableRawPointer.allocate(byteCount: byteCount, alignment: 64)
-    return unsafe (raw.bindMemory(to: Float.self, capacity: byteCount / MemoryLayout<Float>.stride), byteCount)
+    return unsafe (Self.map(byteCount), byteCount)
   }
 
   /// Takes a buffer back that `take` gave.
   func give(back pointer: UnsafeMutablePointer<Float>, byteCount: Int) {
-    let address = UInt(bitPattern: pointer)
-    let isKept = state.withLock { state -> Bool in
-      guard byteCount >= Self.smallest, state.keptBytes + byteCount <= Self.keepLimit else { return false }
-      // Two of a size are enough for the ping-pong of a layer; more would only raise the peak.
-      guard state.free[byteCount, default: []].count < 2 else { return false }
-      state.free[byteCount, default: []].append(address)
-      state.keptBytes += byteCount
-      return true
+    guard byteCount >= Self.smallest else {
+      unsafe UnsafeMutableRawPointer(pointer).deallocate()
+      return
     }
-    if !isKept { unsafe UnsafeMutableRawPointer(pointer).deallocate() }
+    let address = UInt(bitPattern: pointer)
+    state.withLock { state in
+      state.usedBytes -= byteCount
+      state.keptBytes += byteCount
+      state.free[byteCount, default: []].append(address)
+    }
   }
 
-  /// Frees everything that is kept.
+  /// Returns everything that is kept to the system.
   func drain() {
-    let addresses = state.withLock { state -> [UInt] in
-      let addresses = state.free.values.flatMap { $0 }
+    let free = state.withLock { state -> [Int: [UInt]] in
+      let free = state.free
       state.free = [:]
       state.keptBytes = 0
-      return addresses
+      state.largestUse = state.usedBytes
+      return free
     }
-    for address in addresses { unsafe UnsafeMutableRawPointer(bitPattern: address)?.deallocate() }
+    for (byteCount, addresses) in free {
+      for address in addresses { Self.unmap(address, byteCount) }
+    }
   }
 
   /// Sizes from 1 MiB on are rounded up to an eighth of their power of two, so that near sizes share a class.
@@ -82,5 +103,19 @@ final class BufferPool: Sendable {
     guard bytes >= smallest else { return (bytes + 63) / 64 * 64 }
     let step = max(1 << (Int.bitWidth - bytes.leadingZeroBitCount - 4), 4096)
     return (bytes + step - 1) / step * step
+  }
+
+  // Straight from the system: the allocator would keep large buffers on its heap in between, where they can neither be
+  // given back nor always reused.
+  private static func map(_ byteCount: Int) -> UnsafeMutablePointer<Float> {
+    guard let raw = unsafe mmap(nil, byteCount, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0) else {
+      preconditionFailure("mmap gives an address")
+    }
+    unsafe require(raw != MAP_FAILED, "the system has no \(byteCount) bytes of memory left")
+    return unsafe raw.bindMemory(to: Float.self, capacity: byteCount / MemoryLayout<Float>.stride)
+  }
+
+  private static func unmap(_ address: UInt, _ byteCount: Int) {
+    unsafe _ = munmap(UnsafeMutableRawPointer(bitPattern: address), byteCount)
   }
 }

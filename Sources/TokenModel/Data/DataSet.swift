@@ -44,7 +44,8 @@ public struct DataSet: Sendable {
   public init(_ url: URL, format: Format? = nil, media options: MediaOptions = MediaOptions()) throws {
     let file = try MappedFile(path: url.path)
     try self.init(
-      .mapped(file, 0..<file.count), url: url, format: format, media: options, hash: SHA256.hexadecimal(ofFile: url))
+      .mapped(file, 0..<file.count), url: url, format: format, media: options,
+      hash: SHA256.hexadecimal(ofFile: url))
   }
 
   /// Reads records from bytes; see `init(_:format:media:)`.

@@ -54,18 +54,22 @@ struct ArgumentParser {
 
   private func find(_ name: String) throws(UsageError) -> any Command.Type {
     guard let command = commands.first(where: { $0.name == name }) else {
-      throw .unknownCommand(name: name, nearest: NameSuggestion.nearest(to: name, in: commands.map { $0.name }))
+      throw .unknownCommand(
+        name: name, nearest: NameSuggestion.nearest(to: name, in: commands.map { $0.name }))
     }
     return command
   }
 
   private func takeOption(
-    _ word: String, command: (any Command.Type)?, rest: inout ArraySlice<String>, into texts: inout [String: [String]]
+    _ word: String, command: (any Command.Type)?, rest: inout ArraySlice<String>,
+    into texts: inout [String: [String]]
   ) throws(UsageError) {
     let parts = word.split(separator: "=", maxSplits: 1, omittingEmptySubsequences: false).map(String.init)
     let (spelling, attached) = (parts[0], parts.count > 1 ? parts[1] : nil)
     let declarations = (command?.options ?? []) + GlobalOptions.declarations
-    let found = declarations.first { "--" + $0.name == spelling || $0.short.map { "-\($0)" == spelling } ?? false }
+    let found = declarations.first {
+      "--" + $0.name == spelling || $0.short.map { "-\($0)" == spelling } ?? false
+    }
     guard let declaration = found else {
       // Flags of one letter may stand together, as in -vv.
       if attached == nil, !word.hasPrefix("--"), word.count > 2 {

@@ -28,7 +28,8 @@ final class Arguments {
         return try option.value(given)
       } catch {
         throw .badValue(
-          option: "--" + declaration.name, found: given.first ?? "", expected: error.expected, command: command)
+          option: "--" + declaration.name, found: given.first ?? "", expected: error.expected,
+          command: command)
       }
     }
   }

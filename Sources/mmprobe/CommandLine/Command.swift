@@ -44,7 +44,8 @@ struct Positional: Sendable, Equatable {
   let help: String
 
   /// The folder of a model.
-  static let model = Positional(name: "MODEL", count: .one, help: "a checkpoint folder: config.json, safetensors weights, tokenizer")
+  static let model = Positional(
+    name: "MODEL", count: .one, help: "a checkpoint folder: config.json, safetensors weights, tokenizer")
 
   /// In a usage line.
   var spelling: String {
@@ -77,11 +78,13 @@ struct Session {
 /// Options that every command takes.
 struct GlobalOptions: Sendable, Equatable {
   static let json = Option<Bool>.flag("json", "print one JSON document instead of text; errors too")
-  static let quiet = Option<Bool>.flag("quiet", short: "q", "no progress and no notes, only results and errors")
+  static let quiet = Option<Bool>.flag(
+    "quiet", short: "q", "no progress and no notes, only results and errors")
   static let verbose = Option<Int>.count("verbose", short: "v", "more notes; may be repeated")
   static let noColor = Option<Bool>.flag("no-color", "no colour, also switched off by the variable NO_COLOR")
   static let threads = Option<Int?>.integer(
-    "threads", in: 1...1024, absence: "all cores", "threads to compute with; results are the same bytes for any number")
+    "threads", in: 1...1024, absence: "all cores",
+    "threads to compute with; results are the same bytes for any number")
   static let seed = Option<Int>.integer(
     "seed", in: 0...Int.max, default: 0, "seed of everything that is drawn at random")
 

@@ -44,7 +44,9 @@ final class Console {
   func detail(_ text: String) { if globals.verbosity > 0 && !globals.isQuiet { show(text + "\n") } }
 
   /// Shows a warning.
-  func warn(_ text: String) { if !globals.isQuiet { show(colored("warning:", code: "33") + " " + text + "\n") } }
+  func warn(_ text: String) {
+    if !globals.isQuiet { show(colored("warning:", code: "33") + " " + text + "\n") }
+  }
 
   /// Shows an error with its remedy, or as one JSON object with `--json`.
   func report(_ report: ErrorReport) {

@@ -16,7 +16,8 @@ struct ErrorReport {
       // Every error that input can cause is described; another one is a defect of this program.
       self.init(
         code: "internal", message: "unexpected: \(error.localizedDescription)",
-        hint: "this is a defect of mmprobe; please report it with the command line and this message", path: nil,
+        hint: "this is a defect of mmprobe; please report it with the command line and this message",
+        path: nil,
         status: .internalFailure)
     }
   }

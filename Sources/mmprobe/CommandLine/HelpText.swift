@@ -15,13 +15,11 @@ enum HelpText {
       \(columns(names, indent: 2))
 
       Options of every command
-      \(optionColumns(GlobalOptions.declarations))
-        -h, --help         explain a command: 'mmprobe COMMAND --help'
-            --version      version of this program and of what it is built on
+      \(optionColumns(GlobalOptions.declarations + [helpOption, versionOption]))
 
       Example
-        mmprobe attention checkpoints/avdigits --data checkpoints/avdigits/test.qa.jsonl \\
-          -n 200 -o runs/first
+        mmprobe attention checkpoints/avdigits \\
+          --data checkpoints/avdigits/data/test.qa.jsonl -n 200 -o runs/first
 
       Results go to standard output, everything else to standard error. Exit status:
       0 done, 1 failure, 3 a check did not pass, 64 wrong command line, 65 bad data,
@@ -31,6 +29,14 @@ enum HelpText {
       """
   }
 
+  // The parser knows these two itself, since they need no command.
+  private static let helpOption = OptionDeclaration(
+    name: "help", short: "h", valueName: nil, help: "explain a command: 'mmprobe COMMAND --help'", notes: nil,
+    repeats: false, isRequired: false)
+  private static let versionOption = OptionDeclaration(
+    name: "version", short: nil, valueName: nil, help: "version of this program and of what it is built on",
+    notes: nil, repeats: false, isRequired: false)
+
   /// For one command.
   static func command(_ command: any Command.Type) -> String {
     let required = command.options.filter(\.isRequired).map { option in
@@ -38,7 +44,8 @@ enum HelpText {
     }
     let usage = (["mmprobe", command.name] + command.positionals.map(\.spelling) + required + ["[options]"])
     var sections = [
-      "mmprobe \(command.name): \(command.summary)", "Usage: " + usage.joined(separator: " "), command.discussion,
+      "mmprobe \(command.name): \(command.summary)", "Usage: " + usage.joined(separator: " "),
+      command.discussion,
     ]
     if !command.positionals.isEmpty {
       sections.append("Arguments\n" + columns(command.positionals.map { ($0.spelling, $0.help) }, indent: 2))
@@ -66,7 +73,8 @@ enum HelpText {
       let wrapped = wrap(help, width: width - margin.count)
       let head = String(repeating: " ", count: indent) + name
       // A name too long for its column stands on a line of its own.
-      let first = name.count > left ? head + "\n" + margin : head + String(repeating: " ", count: left - name.count + 2)
+      let first =
+        name.count > left ? head + "\n" + margin : head + String(repeating: " ", count: left - name.count + 2)
       return first + wrapped.joined(separator: "\n" + margin)
     }.joined(separator: "\n")
   }

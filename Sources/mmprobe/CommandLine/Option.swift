@@ -38,7 +38,8 @@ struct Option<Value: Sendable>: Sendable {
 extension Option {
   /// An option of one value; absent, it has its default.
   private static func single(
-    _ name: String, short: Character?, _ valueName: String, default fallback: Value, notes: [String?], help: String,
+    _ name: String, short: Character?, _ valueName: String, default fallback: Value, notes: [String?],
+    help: String,
     isRequired: Bool = false, read: @escaping @Sendable (String) throws(ValueProblem) -> Value
   ) -> Option {
     let notes = notes.compactMap(\.self)
@@ -64,11 +65,13 @@ extension Option where Value == Bool {
 extension Option where Value == Int {
   /// A whole number with a default.
   static func integer(
-    _ name: String, short: Character? = nil, _ valueName: String = "N", in range: ClosedRange<Int>, default value: Int,
+    _ name: String, short: Character? = nil, _ valueName: String = "N", in range: ClosedRange<Int>,
+    default value: Int,
     unit: String? = nil, _ help: String
   ) -> Option {
     single(
-      name, short: short, valueName, default: value, notes: ["default \(value)" + (unit.map { " " + $0 } ?? ""), words(range)],
+      name, short: short, valueName, default: value,
+      notes: ["default \(value)" + (unit.map { " " + $0 } ?? ""), words(range)],
       help: help
     ) { text throws(ValueProblem) in try integer(text, in: range) }
   }
@@ -86,10 +89,13 @@ extension Option where Value == Int? {
   ///
   /// - Parameter absence: What happens without it, for help.
   static func integer(
-    _ name: String, short: Character? = nil, _ valueName: String = "N", in range: ClosedRange<Int>, absence: String,
+    _ name: String, short: Character? = nil, _ valueName: String = "N", in range: ClosedRange<Int>,
+    absence: String,
     _ help: String
   ) -> Option {
-    single(name, short: short, valueName, default: nil, notes: ["default \(absence)", words(range)], help: help) {
+    single(
+      name, short: short, valueName, default: nil, notes: ["default \(absence)", words(range)], help: help
+    ) {
       text throws(ValueProblem) in try Option<Int>.integer(text, in: range)
     }
   }
@@ -98,12 +104,14 @@ extension Option where Value == Int? {
 extension Option where Value == Double {
   /// A number with a default.
   static func number(
-    _ name: String, _ valueName: String = "X", in range: NumberRange, default value: Double, unit: String? = nil,
+    _ name: String, _ valueName: String = "X", in range: NumberRange, default value: Double,
+    unit: String? = nil,
     _ help: String
   ) -> Option {
     let spelled = value == value.rounded() && abs(value) < 1e6 ? "\(Int(value))" : "\(value)"
     return single(
-      name, short: nil, valueName, default: value, notes: ["default \(spelled)" + (unit.map { " " + $0 } ?? ""), range.words],
+      name, short: nil, valueName, default: value,
+      notes: ["default \(spelled)" + (unit.map { " " + $0 } ?? ""), range.words],
       help: help
     ) { text throws(ValueProblem) in try range.value(text) }
   }
@@ -114,7 +122,8 @@ extension Option where Value == Double? {
   static func number(
     _ name: String, _ valueName: String = "X", in range: NumberRange, absence: String, _ help: String
   ) -> Option {
-    single(name, short: nil, valueName, default: nil, notes: ["default \(absence)", range.words], help: help) {
+    single(name, short: nil, valueName, default: nil, notes: ["default \(absence)", range.words], help: help)
+    {
       text throws(ValueProblem) in try range.value(text)
     }
   }
@@ -133,7 +142,8 @@ extension Option where Value == String? {
 
 extension Option where Value == String {
   /// A text that must be given.
-  static func required(_ name: String, short: Character? = nil, _ valueName: String, _ help: String) -> Option {
+  static func required(_ name: String, short: Character? = nil, _ valueName: String, _ help: String) -> Option
+  {
     single(
       name, short: short, valueName, default: "", notes: ["required"], help: help, isRequired: true
     ) { text throws(ValueProblem) in try nonempty(text) }
@@ -168,7 +178,8 @@ extension Option where Value: CaseIterable & RawRepresentable<String> {
   static func choice(_ name: String, _ valueName: String, default value: Value, _ help: String) -> Option {
     let words = Value.allCases.map(\.rawValue)
     return single(
-      name, short: nil, valueName, default: value, notes: ["default \(value.rawValue)", words.joined(separator: ", ")],
+      name, short: nil, valueName, default: value,
+      notes: ["default \(value.rawValue)", words.joined(separator: ", ")],
       help: help
     ) { text throws(ValueProblem) in try choice(text) }
   }
@@ -177,7 +188,7 @@ extension Option where Value: CaseIterable & RawRepresentable<String> {
     guard let value = Value(rawValue: text) else {
       let words = Value.allCases.map(\.rawValue)
       throw ValueProblem(
-        expected: "one of \(words.joined(separator: ", "))" + NameSuggestion.question(for: text, in: words))
+        expected: "one of \(words.joined(separator: ", "))." + NameSuggestion.question(for: text, in: words))
     }
     return value
   }
@@ -196,7 +207,8 @@ extension Option {
 
   /// A value of any type that reads itself from text.
   static func custom(
-    _ name: String, short: Character? = nil, _ valueName: String, default value: Value, notes: String, _ help: String,
+    _ name: String, short: Character? = nil, _ valueName: String, default value: Value, notes: String,
+    _ help: String,
     read: @escaping @Sendable (String) throws(ValueProblem) -> Value
   ) -> Option {
     single(name, short: short, valueName, default: value, notes: [notes], help: help, read: read)

@@ -48,7 +48,8 @@ struct TextTable {
   /// The same table in Markdown.
   var markdown: String {
     func line(_ cells: [String]) -> String {
-      "| " + cells.map { $0.split(separator: "|", omittingEmptySubsequences: false).joined(separator: "\\|") }
+      "| "
+        + cells.map { $0.split(separator: "|", omittingEmptySubsequences: false).joined(separator: "\\|") }
         .joined(separator: " | ") + " |\n"
     }
     let rule = "|" + columns.map { $0.alignment == .left ? " --- |" : " ---: |" }.joined() + "\n"

@@ -54,14 +54,16 @@ enum UsageError: DescribedError {
     case .unknownOption(let option, let command, let nearest):
       "unknown option '\(option)'" + (command.map { " of 'mmprobe \($0)'" } ?? " before the command") + "."
         + Self.question(nearest)
-    case .missingValue(let option, let valueName, _): "option '\(option)' needs a value: \(option) \(valueName)"
+    case .missingValue(let option, let valueName, _):
+      "option '\(option)' needs a value: \(option) \(valueName)"
     case .unexpectedValue(let option, let value, _): "option '\(option)' takes no value, found '\(value)'"
     case .badValue(let option, let found, let expected, _):
       "option '\(option)': found '\(found)', expected \(expected)"
     case .repeatedOption(let option, _): "option '\(option)' is given twice"
     case .missingOption(let option, let command): "'mmprobe \(command)' needs \(option)"
     case .missingArgument(let name, let command): "'mmprobe \(command)' needs \(name)"
-    case .extraArgument(let found, let command): "'mmprobe \(command)' takes no further argument, found '\(found)'"
+    case .extraArgument(let found, let command):
+      "'mmprobe \(command)' takes no further argument, found '\(found)'"
     case .conflict(let reason, _): reason
     }
   }
@@ -71,7 +73,8 @@ enum UsageError: DescribedError {
     case .missingCommand, .unknownCommand: "'mmprobe --help' lists the commands"
     case .missingValue(let option, _, let command):
       "a value that begins with a hyphen is written \(option)=VALUE" + Self.help(command, before: "; ")
-    case .unknownOption(_, let command, _), .unexpectedValue(_, _, let command), .repeatedOption(_, let command):
+    case .unknownOption(_, let command, _), .unexpectedValue(_, _, let command),
+      .repeatedOption(_, let command):
       Self.help(command)
     case .badValue(_, _, _, let command), .missingOption(_, let command), .missingArgument(_, let command),
       .extraArgument(_, let command):
@@ -80,9 +83,13 @@ enum UsageError: DescribedError {
     }
   }
 
-  private static func question(_ nearest: String?) -> String { nearest.map { " Did you mean '\($0)'?" } ?? "" }
+  private static func question(_ nearest: String?) -> String {
+    nearest.map { " Did you mean '\($0)'?" } ?? ""
+  }
 
   private static func help(_ command: String?, before: String = "") -> String {
-    before + (command.map { "'mmprobe \($0) --help' explains the options" } ?? "'mmprobe --help' lists the commands")
+    before
+      + (command.map { "'mmprobe \($0) --help' explains the options" }
+        ?? "'mmprobe --help' lists the commands")
   }
 }

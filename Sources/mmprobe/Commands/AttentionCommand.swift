@@ -32,39 +32,48 @@ struct AttentionCommand: Command {
     With -o the run folder holds samples.jsonl, result.json, stats.npz, tables/*.csv
     and report.html. A first interrupt finishes the sample and saves; --resume goes
     on. --from measures attention that another program computed: attention.N
-    [batch, heads, tokens, tokens] and roles [batch, tokens], numbered as in the list
-    bos, system, image, audio, video, separator, instruction, question, response
-    from 0, -1 for padding, and optionally queries [batch, tokens] of 0 and 1.
+    [batch, heads, tokens, tokens] and roles [batch, tokens], numbered from 0 in the
+    order bos, system, image, audio, video, separator, instruction, question,
+    response, -1 for padding, and optionally queries [batch, tokens] of 0 and 1.
     """
   static let model = Positional(name: "MODEL", count: .optional, help: Positional.model.help)
-  static let from = Option<String?>.text("from", "FILE", "measure the attention in this safetensors file, without MODEL")
+  static let from = Option<String?>.text(
+    "from", "FILE", "measure the attention in this safetensors file, without MODEL")
   static let chunk = Option<Int>.integer(
-    "chunk", in: 1...65536, default: 128, unit: "rows", "query rows that are computed together; less needs less memory")
+    "chunk", in: 1...65536, default: 128, unit: "rows",
+    "query rows that are computed together; less needs less memory")
   static let limit = Option<Int>.integer(
     "max-new-tokens", in: 1...65536, default: 64, unit: "tokens", "longest answer with --queries generated")
   static let highlights = Option<Int>.integer(
-    "highlights", in: 0...12, default: 6, unit: "samples", "first samples that the report draws with their media")
+    "highlights", in: 0...12, default: 6, unit: "samples",
+    "first samples that the report draws with their media")
   static let output = Option<String?>.text("output", short: "o", "RUN", "run folder to make")
   static let resume = Option<Bool>.flag("resume", "go on with the run in the folder")
   static let overwrite = Option<Bool>.flag("overwrite", "replace the run in the folder")
   static let shard = Option<AttentionContext.Shard?>.custom(
     "shard", "I/N", default: nil, notes: "I from 1 to N", "measure one part of N; 'mmprobe merge' joins them",
     read: readShard)
-  static let dryRun = Option<Bool>.flag("dry-run", "print the plan with estimates of memory and time, measure a few samples")
+  static let dryRun = Option<Bool>.flag(
+    "dry-run", "print the plan with estimates of memory and time, measure a few samples")
   static let format = Option<Format?>.choice("format", "FORM", absence: "table", "how results are printed")
   static let positionals = [model]
   static let options =
-    DataOptions.declarations + SampleOptions.declarations + [from.declaration] + AttentionOptions.declarations + [
+    DataOptions.declarations + SampleOptions.declarations + [from.declaration] + AttentionOptions.declarations
+    + [
       chunk.declaration, limit.declaration, highlights.declaration, output.declaration, resume.declaration,
       overwrite.declaration, shard.declaration, dryRun.declaration, format.declaration,
     ]
   static let examples = [
     Example(
       purpose: "200 questions, with a report",
-      line: "attention checkpoints/avdigits --data checkpoints/avdigits/test.qa.jsonl \\\n    -n 200 -o runs/first"),
+      line:
+        "attention checkpoints/avdigits \\\n    --data checkpoints/avdigits/data/test.qa.jsonl -n 200 -o runs/first"
+    ),
     Example(
       purpose: "One question about your own image and sound",
-      line: "attention checkpoints/avdigits --image five.pgm --audio two.wav \\\n    --text \"what is the sum ?\""),
+      line:
+        "attention checkpoints/avdigits --image five.pgm --audio two.wav \\\n    --text \"what is the sum ?\""
+    ),
     Example(
       purpose: "The second of three parts, to be joined with 'mmprobe merge'",
       line: "attention model --data vqa.jsonl --shard 2/3 -o runs/part2"),
@@ -101,7 +110,8 @@ struct AttentionCommand: Command {
     format = try arguments[Self.format]
     conflict =
       resumes && overwrites
-      ? .conflict(reason: "--resume and --overwrite exclude each other", remedy: "leave one of them out") : nil
+      ? .conflict(reason: "--resume and --overwrite exclude each other", remedy: "leave one of them out")
+      : nil
   }
 
   func validate() throws(UsageError) {
@@ -111,14 +121,17 @@ struct AttentionCommand: Command {
       throw .conflict(
         reason: "--data, --from, and --text with media exclude each other", remedy: "give one of them")
     }
-    if inputs == 0 { throw .missingOption(option: "--data FILE, or --text TEXT with media", command: Self.name) }
+    if inputs == 0 {
+      throw .missingOption(option: "--data FILE, or --text TEXT with media", command: Self.name)
+    }
     if sample.isGiven { try sample.requireText(Self.name) }
     if from != nil && model != nil {
       throw .conflict(reason: "--from takes no MODEL", remedy: "leave one of them out")
     }
     if from != nil && (shard != nil || isDryRun || mode == .resume) {
       throw .conflict(
-        reason: "--shard, --dry-run and --resume are for runs of a model, not for --from", remedy: "leave them out")
+        reason: "--shard, --dry-run and --resume are for runs of a model, not for --from",
+        remedy: "leave them out")
     }
     if output == nil && mode != .fresh {
       throw .conflict(reason: "--resume and --overwrite are for -o", remedy: "give -o RUN")
@@ -130,7 +143,9 @@ struct AttentionCommand: Command {
 
   private static func readShard(_ text: String) throws(ValueProblem) -> AttentionContext.Shard? {
     let parts = text.split(separator: "/", omittingEmptySubsequences: false).map { Int($0) }
-    guard parts.count == 2, let part = parts[0], let count = parts[1], 1...(1 << 20) ~= count, 1...count ~= part else {
+    guard parts.count == 2, let part = parts[0], let count = parts[1], 1...(1 << 20) ~= count,
+      1...count ~= part
+    else {
       throw ValueProblem(expected: "a part and a number of parts, as in 2/3")
     }
     return AttentionContext.Shard(index: part - 1, count: count)
@@ -163,7 +178,8 @@ struct AttentionCommand: Command {
     }
     Interrupts.install()
     if let output { return try measure(run, into: output, context, session) }
-    var progress = source.data == nil ? nil : session.console.progress(total: run.indices.count, unit: "sample")
+    var progress =
+      source.data == nil ? nil : session.console.progress(total: run.indices.count, unit: "sample")
     let samples = try run.measure { done, skipped in progress?.update(done: done, skipped: skipped) }
     if source.data != nil { progress?.finish(done: samples.samples.count, skipped: samples.skipped.count) }
     if Interrupts.isRequested && samples.samples.count < run.indices.count { return .interrupted }
@@ -182,7 +198,9 @@ struct AttentionCommand: Command {
     var counts = (done: 0, skipped: 0)
     let outcome = try run.measure(into: folder) { done, skipped in
       if progress == nil {
-        if folder.isResumed { console.note("resuming \(path): \(done) of \(run.indices.count) done, settings match") }
+        if folder.isResumed {
+          console.note("resuming \(path): \(done) of \(run.indices.count) done, settings match")
+        }
         progress = console.progress(total: run.indices.count, alreadyDone: done, unit: "sample")
       }
       counts = (done, skipped)
@@ -201,7 +219,8 @@ struct AttentionCommand: Command {
     ])
     if case .stopped(let done, let total) = outcome {
       try folder.finish(.stopped, notes: notes)
-      console.note("stopped after \(done) of \(total) samples; go on with:\n  \(Self.resumeLine(session.commandLine))")
+      console.note(
+        "stopped after \(done) of \(total) samples; go on with:\n  \(Self.resumeLine(session.commandLine))")
       return .stopped
     }
     let samples = try AttentionRunFiles.read(folder.url).samples
@@ -217,7 +236,8 @@ struct AttentionCommand: Command {
   private func measure(imported path: String, _ session: Session) throws -> ExitStatus {
     let imported = try AttentionImport(path: path)
     let definition = try what.definition(
-      layerCount: imported.layerCount, headCount: imported.headCount, hasAnswers: false, seed: session.globals.seed)
+      layerCount: imported.layerCount, headCount: imported.headCount, hasAnswers: false,
+      seed: session.globals.seed)
     let hash = try SHA256.hexadecimal(ofFile: URL(fileURLWithPath: path))
     let context = AttentionContext(
       tool: .init(version: Version.number, commit: BuildFacts.commit),
@@ -225,7 +245,8 @@ struct AttentionCommand: Command {
         name: Support.name(path), architecture: "imported", layerCount: imported.layerCount,
         headCount: imported.headCount, keyValueHeadCount: imported.headCount, dtype: "imported",
         files: [.init(name: Support.name(path), sha256: hash)]),
-      data: .init(name: Support.name(path), sha256: hash, sampleCount: imported.sampleCount), definition: definition,
+      data: .init(name: Support.name(path), sha256: hash, sampleCount: imported.sampleCount),
+      definition: definition,
       seed: session.globals.seed)
     let samples = try imported.samples(definition)
     let summary = AttentionSummary(context, samples)
@@ -238,11 +259,14 @@ struct AttentionCommand: Command {
       try folder.finish(.complete)
     }
     try show(summary, samples, session.console)
-    if let output { session.console.note("figures, tables, report: \(output)/\(AttentionRunFiles.reportName)") }
+    if let output {
+      session.console.note("figures, tables, report: \(output)/\(AttentionRunFiles.reportName)")
+    }
     return .success
   }
 
-  private func openFolder(_ path: String, _ context: AttentionContext, _ session: Session) throws -> RunFolder {
+  private func openFolder(_ path: String, _ context: AttentionContext, _ session: Session) throws -> RunFolder
+  {
     try RunFolder(
       at: URL(fileURLWithPath: path, isDirectory: true), mode: mode,
       configuration: context.json.objectValue ?? JSONObject(),
@@ -267,7 +291,8 @@ struct AttentionCommand: Command {
     case .jsonl:
       let definition = summary.context.definition
       for sample in samples.samples { try console.line(sample.json(definition).text()) }
-    case .csv: try console.write(AttentionTables(summary, samples).files.first { $0.name == "groups.csv" }?.text ?? "")
+    case .csv:
+      try console.write(AttentionTables(summary, samples).files.first { $0.name == "groups.csv" }?.text ?? "")
     }
   }
 
@@ -300,7 +325,8 @@ struct AttentionCommand: Command {
     let plain = Set("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_./=,+:@%".unicodeScalars)
     return (["mmprobe"] + kept).map { word in
       if !word.isEmpty && word.unicodeScalars.allSatisfy(plain.contains) { return word }
-      return "'" + word.split(separator: "'", omittingEmptySubsequences: false).joined(separator: "'\\''") + "'"
+      return "'" + word.split(separator: "'", omittingEmptySubsequences: false).joined(separator: "'\\''")
+        + "'"
     }.joined(separator: " ")
   }
 }

@@ -28,17 +28,20 @@ struct AttentionOptions {
   }
 
   static let queries = Option<AttentionDefinition.Queries?>.choice(
-    "queries", "SET", absence: "answer if the data has answers, else generated", "rows whose attention is measured")
+    "queries", "SET", absence: "answer if the data has answers, else generated",
+    "rows whose attention is measured")
   static let groups = Option<[String]>.list(
     "groups", "LIST", absence: "each role its own group",
     "groups of keys: roles, or NAME=ROLE+ROLE, with commas between; roles left out are the group other")
   static let sinks = Option<SinkChoice>.choice(
-    "exclude-sinks", "WHICH", default: .none, "also give shares without the bos token, or without detected sinks")
+    "exclude-sinks", "WHICH", default: .none,
+    "also give shares without the bos token, or without detected sinks")
   static let layers = Option<IndexSelection>.custom(
     "layers", "LIST", default: .all, notes: "default all; as in 0,1,8-15", "layers to measure, from 0",
     read: IndexSelection.read)
   static let heads = Option<IndexSelection>.custom(
-    "heads", "LIST", default: .all, notes: "default all; as in 0,3", "heads to measure, from 0", read: IndexSelection.read)
+    "heads", "LIST", default: .all, notes: "default all; as in 0,3", "heads to measure, from 0",
+    read: IndexSelection.read)
   static let interval = Option<AttentionDefinition.Interval.Method>.choice(
     "ci", "METHOD", default: .bootstrap, "how intervals are made")
   static let clusterKey = Option<ClusterKey?>.choice(
@@ -46,7 +49,8 @@ struct AttentionOptions {
   static let confidence = Option<Double>.number(
     "confidence", in: .between(0, 1), default: 0.95, "nominal coverage of intervals")
   static let replicates = Option<Int>.integer(
-    "replicates", in: 1...AttentionDefinition.replicateLimit, default: 2000, unit: "data sets", "resampled data sets")
+    "replicates", in: 1...AttentionDefinition.replicateLimit, default: 2000, unit: "data sets",
+    "resampled data sets")
   static let declarations = [
     queries.declaration, groups.declaration, sinks.declaration, layers.declaration, heads.declaration,
     interval.declaration, clusterKey.declaration, confidence.declaration, replicates.declaration,
@@ -85,7 +89,8 @@ struct AttentionOptions {
     return AttentionDefinition(
       queries: queries ?? (hasAnswers ? .answer : .generated), groups: groups,
       layers: try layers.indices(below: layerCount, option: "--layers", what: "layers"),
-      heads: try heads.indices(below: headCount, option: "--heads", what: "heads"), sinks: sinks, interval: interval)
+      heads: try heads.indices(below: headCount, option: "--heads", what: "heads"), sinks: sinks,
+      interval: interval)
   }
 
   private static func groups(
@@ -96,23 +101,27 @@ struct AttentionOptions {
     var used: Set<Role> = []
     for entry in entries {
       let parts = entry.split(separator: "=", maxSplits: 1, omittingEmptySubsequences: false).map(String.init)
-      let names = (parts.count == 2 ? parts[1] : parts[0]).split(separator: "+", omittingEmptySubsequences: false)
+      let names = (parts.count == 2 ? parts[1] : parts[0]).split(
+        separator: "+", omittingEmptySubsequences: false)
       var roles: [Role] = []
       for name in names.map(String.init) {
         guard let role = Role(rawValue: name) else {
           throw .badValue(
             option: "--groups", found: name,
-            expected: "one of \(known.joined(separator: ", "))." + NameSuggestion.question(for: name, in: known),
+            expected: "one of \(known.joined(separator: ", "))."
+              + NameSuggestion.question(for: name, in: known),
             command: command)
         }
         guard used.insert(role).inserted else {
-          throw .badValue(option: "--groups", found: entry, expected: "each role in one group", command: command)
+          throw .badValue(
+            option: "--groups", found: entry, expected: "each role in one group", command: command)
         }
         roles.append(role)
       }
       let name = parts[0]
       if name.isEmpty || name == "other" || groups.contains(where: { $0.name == name }) {
-        throw .badValue(option: "--groups", found: entry, expected: "a name of its own for each group", command: command)
+        throw .badValue(
+          option: "--groups", found: entry, expected: "a name of its own for each group", command: command)
       }
       groups.append(.init(name: name, roles: roles))
     }
@@ -134,7 +143,8 @@ enum IndexSelection: Sendable, Equatable {
     var ranges: [ClosedRange<Int>] = []
     for part in text.split(separator: ",", omittingEmptySubsequences: false) {
       let ends = part.split(separator: "-", omittingEmptySubsequences: false).map { Int($0) }
-      guard 1...2 ~= ends.count, let first = ends[0], let last = ends[ends.count - 1], 0 <= first, first <= last,
+      guard 1...2 ~= ends.count, let first = ends[0], let last = ends[ends.count - 1], 0 <= first,
+        first <= last,
         last < 1 << 20
       else { throw problem }
       ranges.append(first...last)
@@ -147,7 +157,8 @@ enum IndexSelection: Sendable, Equatable {
     guard case .ranges(let ranges) = self else { return Array(0..<count) }
     if let bad = ranges.first(where: { $0.upperBound >= count }) {
       throw .badValue(
-        option: option, found: "\(bad.upperBound)", expected: "at most \(count - 1): the model has \(count) \(what)",
+        option: option, found: "\(bad.upperBound)",
+        expected: "at most \(count - 1): the model has \(count) \(what)",
         command: AttentionCommand.name)
     }
     return Set(ranges.flatMap(Array.init)).sorted()

@@ -6,14 +6,16 @@ import TokenModel
 struct DataOptions {
   /// The forms a data file may have.
   static let data = Option<String?>.text(
-    "data", "FILE", notes: "- for standard input", "samples: AVDigits-QA, LLaVA conversations, or text with media paths")
+    "data", "FILE", notes: "- for standard input",
+    "samples: AVDigits-QA, LLaVA conversations, or text with media paths")
   static let format = Option<DataSet.Format?>.choice(
     "data-format", "FORM", absence: "found out from the first record", "how records are written")
   static let media = Option<String?>.text(
     "media", "FILE", notes: "default beside the data", "safetensors file with media as rows")
   static let mediaRoot = Option<String?>.text(
     "media-root", "FOLDER", notes: "default the folder of the data", "where media paths begin")
-  static let count = Option<Int?>.integer("count", short: "n", in: 1...Int.max, absence: "all", "use the first N samples")
+  static let count = Option<Int?>.integer(
+    "count", short: "n", in: 1...Int.max, absence: "all", "use the first N samples")
   static let declarations = [
     data.declaration, format.declaration, media.declaration, mediaRoot.declaration, count.declaration,
   ]

@@ -9,18 +9,20 @@ struct EvalCommand: Command {
   static let name = "eval"
   static let summary = "exact match of greedy answers over a data set, with intervals"
   static let discussion = """
-    Every question is answered greedily; an answer is right if it equals the expected
-    one, spaces around it aside. Prints accuracy overall and by tag (such as the type
-    of the question) with Wilson intervals. With -o the answers go to samples.jsonl
-    and the figures to result.json in a run folder.
+    Every question is answered greedily; an answer is right if it equals the
+    expected one, spaces around it aside. Prints accuracy overall and by tag (such as
+    the type of the question) with Wilson intervals. With -o the answers go to
+    samples.jsonl and the figures to result.json in a run folder.
     """
   static let keys = Option<[String]>.list(
     "by", "TAGS", absence: "every tag", "tags to group by; crossed with a plus sign, as in type+hint")
   static let confidence = Option<Double>.number(
     "confidence", in: .between(0, 1), default: 0.95, "nominal coverage of intervals")
-  static let limit = Option<Int>.integer("max-new-tokens", in: 1...65536, default: 64, unit: "tokens", "longest answer")
+  static let limit = Option<Int>.integer(
+    "max-new-tokens", in: 1...65536, default: 64, unit: "tokens", "longest answer")
   static let batch = Option<Int>.integer(
-    "batch", in: 1...4096, default: 16, unit: "samples", "samples that are answered together; changes no answer")
+    "batch", in: 1...4096, default: 16, unit: "samples",
+    "samples that are answered together; changes no answer")
   static let output = Option<String?>.text("output", short: "o", "RUN", "run folder to make")
   static let overwrite = Option<Bool>.flag("overwrite", "replace the run in the folder")
   static let positionals = [Positional.model]
@@ -32,7 +34,7 @@ struct EvalCommand: Command {
   static let examples = [
     Example(
       purpose: "The model that comes with mmprobe on its test questions",
-      line: "eval checkpoints/avdigits --data checkpoints/avdigits/test.qa.jsonl"),
+      line: "eval checkpoints/avdigits \\\n    --data checkpoints/avdigits/data/test.qa.jsonl"),
     Example(
       purpose: "By type of question and hint, for a program",
       line: "eval model --data test.jsonl --by type,type+hint --json"),
@@ -86,7 +88,8 @@ struct EvalCommand: Command {
   ) throws -> RunFolder {
     let hashes = try checkpoint.fileHashes().map { ($0.name, JSONValue.string($0.sha256)) }
     let configuration = JSONObject([
-      ("command", "eval"), ("model", .string(Support.name(model))), ("model_files", .object(JSONObject(hashes))),
+      ("command", "eval"), ("model", .string(Support.name(model))),
+      ("model_files", .object(JSONObject(hashes))),
       ("data", .string(samples.url.lastPathComponent)), ("data_sha256", .string(samples.sha256)),
       ("count", .integer(data.count(of: samples))), ("max_new_tokens", .integer(limit)),
       ("confidence", .number(confidence)), ("by", .array(keys.map(JSONValue.string))),
@@ -98,13 +101,17 @@ struct EvalCommand: Command {
         version: Version.number, arguments: ["mmprobe"] + session.commandLine, threads: Workers.threadCount))
   }
 
-  private func answer(_ data: DataSet, _ checkpoint: Checkpoint, _ console: Console) throws -> [Evaluation.Item] {
+  private func answer(_ data: DataSet, _ checkpoint: Checkpoint, _ console: Console) throws -> [Evaluation
+    .Item]
+  {
     let evaluator = Evaluator(checkpoint, limit: limit)
     let count = self.data.count(of: data)
     var progress = console.progress(total: count, unit: "question")
     var items: [Evaluation.Item] = []
     for start in stride(from: 0, to: count, by: batchSize) {
-      let samples = try (start..<min(count, start + batchSize)).map { try data.sample(at: $0, for: checkpoint.model) }
+      let samples = try (start..<min(count, start + batchSize)).map {
+        try data.sample(at: $0, for: checkpoint.model)
+      }
       items += try evaluator.items(for: samples)
       progress?.update(done: items.count)
     }
@@ -114,7 +121,8 @@ struct EvalCommand: Command {
 
   private func text(_ evaluation: Evaluation) -> String {
     var table = TextTable([
-      .text("group"), .number("n"), .number("accuracy"), .number("\(Self.percent(confidence, places: 0)) interval"),
+      .text("group"), .number("n"), .number("accuracy"),
+      .number("\(Self.percent(confidence, places: 0)) interval"),
     ])
     func append(_ name: String, _ accuracy: Evaluation.Accuracy) {
       let interval = accuracy.interval

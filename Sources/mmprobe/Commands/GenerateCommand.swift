@@ -11,7 +11,8 @@ struct GenerateCommand: Command {
     """
   static let temperature = Option<Double>.number(
     "temperature", in: .closed(0, 100), default: 0, "0 takes the most likely token; higher draws more freely")
-  static let topK = Option<Int?>.integer("top-k", in: 1...Int.max, absence: "all", "draw among the K most likely tokens")
+  static let topK = Option<Int?>.integer(
+    "top-k", in: 1...Int.max, absence: "all", "draw among the K most likely tokens")
   static let topP = Option<Double?>.number(
     "top-p", in: .above(0, atMost: 1), absence: "all",
     "draw among the most likely tokens that reach this probability together")
@@ -25,10 +26,11 @@ struct GenerateCommand: Command {
   static let examples = [
     Example(
       purpose: "Ask about an image and a sound",
-      line: "generate checkpoints/avdigits --image five.pgm --audio two.wav \\\n    --text \"what is the sum ?\""),
+      line:
+        "generate checkpoints/avdigits --image five.pgm --audio two.wav \\\n    --text \"what is the sum ?\""),
     Example(
       purpose: "Draw an answer",
-      line: "generate model --text \"Once upon a time\" --temperature 0.8 --top-p 0.95 --seed 7"),
+      line: "generate model --text \"Once upon a time\" \\\n    --temperature 0.8 --top-p 0.95 --seed 7"),
   ]
 
   private let model: String
@@ -41,7 +43,8 @@ struct GenerateCommand: Command {
     sample = try SampleOptions(arguments)
     let temperature = try arguments[Self.temperature]
     sampler = Sampler(
-      temperature: Float(temperature), topK: try arguments[Self.topK], topP: try arguments[Self.topP].map { Float($0) })
+      temperature: Float(temperature), topK: try arguments[Self.topK],
+      topP: try arguments[Self.topP].map { Float($0) })
     limit = try arguments[Self.limit]
   }
 
@@ -49,7 +52,8 @@ struct GenerateCommand: Command {
     try sample.requireText(Self.name)
     if sampler.temperature == 0 && (sampler.topK != nil || sampler.topP != nil) {
       throw .conflict(
-        reason: "--top-k and --top-p are for drawing, but the temperature is 0", remedy: "add --temperature, such as 0.8")
+        reason: "--top-k and --top-p are for drawing, but the temperature is 0",
+        remedy: "add --temperature, such as 0.8")
     }
   }
 
@@ -62,7 +66,9 @@ struct GenerateCommand: Command {
     generator.seed = session.globals.seed
     generator.limit = limit
     let start = ProcessFacts.monotonicSeconds
-    guard let answer = try generator.answers(to: .init([prompt], model: checkpoint.model)).first else { return .failure }
+    guard let answer = try generator.answers(to: .init([prompt], model: checkpoint.model)).first else {
+      return .failure
+    }
     let seconds = ProcessFacts.monotonicSeconds - start
     let text = try tokenizer.decode(answer.ids)
     if session.console.wantsJSON {
@@ -76,7 +82,8 @@ struct GenerateCommand: Command {
     } else {
       try session.console.line(text)
       session.console.detail(
-        "\(prompt.count) prompt tokens, \(answer.ids.count) generated in \(Decimals.text(seconds, places: 2)) s")
+        "\(prompt.count) prompt tokens, \(answer.ids.count) generated in \(Decimals.text(seconds, places: 2)) s"
+      )
       if !answer.isComplete { session.console.note("stopped after \(limit) tokens (--max-new-tokens)") }
     }
     return .success

@@ -60,13 +60,17 @@ struct InspectCommand: Command {
   private func text(_ checkpoint: Checkpoint, _ inspection: Inspection) -> String {
     let sizes = inspection.configuration
     var lines = [
-      ("model", Support.name(path ?? "")), ("family", checkpoint.family.modelType + ": " + checkpoint.family.summary),
+      ("model", Support.name(path ?? "")),
+      ("family", checkpoint.family.modelType + ": " + checkpoint.family.summary),
       (
         "decoder",
         "\(sizes.layerCount) layers x \(sizes.headCount) heads (\(sizes.keyValueHeadCount) for keys and values) of size "
           + "\(sizes.headSize), hidden \(sizes.hiddenSize), inner \(sizes.intermediateSize)"
       ),
-      ("vocabulary", Support.grouped(sizes.vocabularySize) + (sizes.tiesEmbeddings ? ", output tied to input" : "")),
+      (
+        "vocabulary",
+        Support.grouped(sizes.vocabularySize) + (sizes.tiesEmbeddings ? ", output tied to input" : "")
+      ),
       ("context", "\(Support.grouped(sizes.contextLength)) positions"),
       ("parameters", Support.grouped(inspection.parameterCount)),
     ]
@@ -78,8 +82,10 @@ struct InspectCommand: Command {
             + ByteCount.text(type.byteCount)
         ))
     }
-    lines.append(("mapped", ByteCount.text(inspection.byteCount) + " in \(checkpoint.weights.files.count) files"))
-    lines.append(("tokenizer", checkpoint.tokenizer.map { "\(Support.grouped($0.vocabularySize)) pieces" } ?? "none"))
+    lines.append(
+      ("mapped", ByteCount.text(inspection.byteCount) + " in \(checkpoint.weights.files.count) files"))
+    lines.append(
+      ("tokenizer", checkpoint.tokenizer.map { "\(Support.grouped($0.vocabularySize)) pieces" } ?? "none"))
     for medium in inspection.media {
       let grid = medium.grid.rows > 1 ? " (\(medium.grid.rows) x \(medium.grid.columns))" : ""
       lines.append(
@@ -110,7 +116,8 @@ struct InspectCommand: Command {
     let media = inspection.media.map { medium -> JSONValue in
       [
         "modality": .string(medium.modality.rawValue), "shape": .array(medium.shape.map(JSONValue.integer)),
-        "tokens": .integer(medium.rowCount), "grid": [.integer(medium.grid.rows), .integer(medium.grid.columns)],
+        "tokens": .integer(medium.rowCount),
+        "grid": [.integer(medium.grid.rows), .integer(medium.grid.columns)],
         "placeholder_id": .integer(medium.placeholderID),
       ]
     }
@@ -125,7 +132,8 @@ struct InspectCommand: Command {
       "vocabulary_size": .integer(sizes.vocabularySize), "context_length": .integer(sizes.contextLength),
       "ties_embeddings": .bool(sizes.tiesEmbeddings), "parameters": .integer(inspection.parameterCount),
       "bytes": .integer(inspection.byteCount), "files": .integer(checkpoint.weights.files.count),
-      "types": .array(types), "tokenizer_size": checkpoint.tokenizer.map { .integer($0.vocabularySize) } ?? .null,
+      "types": .array(types),
+      "tokenizer_size": checkpoint.tokenizer.map { .integer($0.vocabularySize) } ?? .null,
       "media": .array(media), "commands": .array(analyses),
     ]
   }

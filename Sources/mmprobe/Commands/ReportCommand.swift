@@ -37,7 +37,8 @@ struct ReportCommand: Command {
     try AtomicFile.write(html, to: URL(fileURLWithPath: output))
     if session.console.wantsJSON {
       try session.console.document([
-        "output": .string(output), "bytes": .integer(html.utf8.count), "samples": .integer(samples.samples.count),
+        "output": .string(output), "bytes": .integer(html.utf8.count),
+        "samples": .integer(samples.samples.count),
       ])
     } else {
       session.console.note("\(output): \(samples.samples.count) samples, \(ByteCount.text(html.utf8.count))")

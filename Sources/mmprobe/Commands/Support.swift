@@ -10,7 +10,9 @@ enum Support {
   }
 
   /// The last part of a path, for headings.
-  static func name(_ path: String) -> String { URL(fileURLWithPath: path).standardizedFileURL.lastPathComponent }
+  static func name(_ path: String) -> String {
+    URL(fileURLWithPath: path).standardizedFileURL.lastPathComponent
+  }
 
   /// A count with commas between thousands.
   static func grouped(_ count: Int) -> String {
@@ -35,6 +37,7 @@ enum Support {
     while mantissa >= 9.95 { (mantissa, exponent) = (mantissa / 10, exponent + 1) }
     while mantissa < 0.995 { (mantissa, exponent) = (mantissa * 10, exponent - 1) }
     let digits = abs(exponent) < 10 ? "0\(abs(exponent))" : "\(abs(exponent))"
-    return (value < 0 ? "-" : "") + Decimals.text(mantissa, places: 1) + "e" + (exponent < 0 ? "-" : "+") + digits
+    return (value < 0 ? "-" : "") + Decimals.text(mantissa, places: 1) + "e" + (exponent < 0 ? "-" : "+")
+      + digits
   }
 }

@@ -14,7 +14,9 @@ struct TokensCommand: Command {
   static let examples = [
     Example(
       purpose: "A prompt with two media",
-      line: "tokens checkpoints/avdigits --image five.pgm --audio five.wav \\\n    --text \"what digit is written ?\"")
+      line:
+        "tokens checkpoints/avdigits --image five.pgm --audio five.wav \\\n    --text \"what digit is written ?\""
+    )
   ]
 
   private let model: String
@@ -45,11 +47,14 @@ struct TokensCommand: Command {
       ])
       return .success
     }
-    var table = TextTable([.number("position"), .text("piece"), .number("id"), .text("role"), .text("medium")])
+    var table = TextTable([
+      .number("position"), .text("piece"), .number("id"), .text("role"), .text("medium"),
+    ])
     for line in lines {
       let first = line.positions.lowerBound
       table.append([
-        line.positions.count == 1 ? "\(first)" : "\(first)-\(line.positions.upperBound - 1)", line.piece, "\(line.id)",
+        line.positions.count == 1 ? "\(first)" : "\(first)-\(line.positions.upperBound - 1)", line.piece,
+        "\(line.id)",
         line.role.rawValue,
         line.grid.map { "\(line.positions.count) rows, \($0.rows) x \($0.columns)" } ?? "",
       ])

@@ -9,8 +9,8 @@ struct TraceCommand: Command {
   static let discussion = """
     Inputs have the names transformers gives them: input_ids [batch, tokens], and if
     wanted attention_mask and position_ids of the same shape; media are bytes,
-    image_u8 and audio_u8 [media, channels, ...], in the order of their placeholders,
-    one placeholder id for each medium.
+    image_u8 and audio_u8 [media, channels, ...], in the order of their
+    placeholders, one placeholder id for each medium.
 
     Names to capture: logits; hidden.0 (input of layer 0) to hidden.L (after the
     final norm); attention.0 to attention.(L-1) [batch, heads, queries, keys];
@@ -31,7 +31,8 @@ struct TraceCommand: Command {
     Example(purpose: "Everything", line: "trace model --inputs in.safetensors -o out.safetensors"),
     Example(
       purpose: "The last hidden states and the queries of layer 1",
-      line: "trace model --inputs in.safetensors -o out.safetensors \\\n    --capture finalNorm,layers.1.query"),
+      line:
+        "trace model --inputs in.safetensors -o out.safetensors \\\n    --capture finalNorm,layers.1.query"),
   ]
 
   private let model: String
@@ -62,12 +63,15 @@ struct TraceCommand: Command {
         ]
       }
       try session.console.document([
-        "output": .string(output), "sequences": .integer(traceInputs.rows.count), "elements": .integer(elementCount),
+        "output": .string(output), "sequences": .integer(traceInputs.rows.count),
+        "elements": .integer(elementCount),
         "tensors": .array(list),
       ])
     } else {
       var table = TextTable([.text("name"), .text("type"), .text("shape")])
-      for tensor in tensors { table.append([tensor.name, tensor.elementType.rawValue, Support.shape(tensor.shape)]) }
+      for tensor in tensors {
+        table.append([tensor.name, tensor.elementType.rawValue, Support.shape(tensor.shape)])
+      }
       try session.console.write(table.text)
       session.console.note(
         "\(tensors.count) tensors with \(Support.grouped(elementCount)) elements written to \(output)")

@@ -6,7 +6,7 @@ import TokenModel
 /// `mmprobe verify`: is what this program computes right for this checkpoint?
 struct VerifyCommand: Command {
   static let name = "verify"
-  static let summary = "compare with a reference file, or check invariants; exit 3 on a miss"
+  static let summary = "compare with a reference or check invariants; exit 3 on a miss"
   static let discussion = """
     With --reference, every tensor of the file that has a name of 'mmprobe trace' is
     compared element by element with what this program computes from the inputs in
@@ -20,9 +20,11 @@ struct VerifyCommand: Command {
     without a cache, shares that do not depend on the block size, and the same bits
     alone and in a batch.
     """
-  static let reference = Option<String?>.text("reference", "FILE", "safetensors file with inputs and expected outputs")
+  static let reference = Option<String?>.text(
+    "reference", "FILE", "safetensors file with inputs and expected outputs")
   static let tolerance = Option<Double>.number(
-    "tolerance", in: .above(0, atMost: 1000), default: 1e-4, "largest absolute difference of hidden states and logits")
+    "tolerance", in: .above(0, atMost: 1000), default: 1e-4,
+    "largest absolute difference of hidden states and logits")
   static let attentionTolerance = Option<Double>.number(
     "attention-tolerance", in: .above(0, atMost: 1), default: 2e-5,
     "largest absolute difference of attention probabilities")
@@ -87,7 +89,8 @@ struct VerifyCommand: Command {
     let missed = comparison.rows.count { !$0.passed }
     let verdict = comparison.rows.isEmpty ? "nothing to compare" : missed == 0 ? "passed" : "\(missed) missed"
     try console.line(
-      "\(comparison.rows.count) tensors, \(Support.grouped(comparison.elementCount)) elements compared: \(verdict)")
+      "\(comparison.rows.count) tensors, \(Support.grouped(comparison.elementCount)) elements compared: \(verdict)"
+    )
   }
 
   private func show(_ invariants: InvariantChecks, _ console: Console) throws {
@@ -118,14 +121,16 @@ struct VerifyCommand: Command {
     }
     return [
       "passed": .bool(comparison.passed), "tensors": .integer(comparison.rows.count),
-      "elements": .integer(comparison.elementCount), "compared": .array(rows), "not_compared": .array(leftovers),
+      "elements": .integer(comparison.elementCount), "compared": .array(rows),
+      "not_compared": .array(leftovers),
     ]
   }
 
   private func json(_ invariants: InvariantChecks) -> JSONValue {
     let checks = invariants.checks.map { check -> JSONValue in
       [
-        "name": .string(check.name), "deviation": JSONValue(check.deviation), "tolerance": .number(check.tolerance),
+        "name": .string(check.name), "deviation": JSONValue(check.deviation),
+        "tolerance": .number(check.tolerance),
         "passed": .bool(check.passed), "detail": .string(check.detail),
       ]
     }

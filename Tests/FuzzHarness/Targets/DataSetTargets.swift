@@ -89,7 +89,7 @@ extension FuzzTarget {
       + each([[12], [1, 1, 3, 4], [3, 2, 2], [0, 1, 2, 2], [12, 1]]) { shape in
         dataFolder(#"{"q":"a","y":"b","i":0}"#, media: table("data.safetensors", image: shape))
       } + each([#","i":1"#, #","u":0"#, "", #","i":"x""#, #","t":1"#]) { dataFolder(#"{"q":"a"\#($0)}"#) }
-      + each([#"{"q":1}"#, #"{"t":"a","y":"b"}"#, #"{"q":"a"}"# + "\n{}"]) { dataFolder($0) }
+      + each([#"{"q":1}"#, #"{"t":"a","y":"b"}"#, #"{"q":"a","y":"b"}"# + "\n{}"]) { dataFolder($0) }
       + each(["bot", "", "Human"]) { conversation([($0, "a")]) }
       + each([[], ["gpt"], ["human", "gpt", "gpt"], ["system"], ["human", "human"]]) { speakers in
         conversation(speakers.map { ($0, "a") })
@@ -110,32 +110,34 @@ extension FuzzTarget {
           let key = random.pick(["image", "audio", "video"])
           return dataFolder(#"{"text":"<\#(key)>a","answer":"b","\#(key)":"a.pgm"}"#)
         },
-        { _ in dataFolder(#"{"text":"\#(String(repeating: "c", count: 1 << 18))"}"#) },
-        { _ in
-          // A row of 64 MiB and a byte, which occupies no space.
-          let count = 1 << 26 + 1
-          let header = [UInt8](
-            #"{"image":{"dtype":"U8","shape":[1,\#(count)],"data_offsets":[0,\#(count)]}}"#.utf8)
-          var file = table("data.safetensors")
-          file.contents = .sparse(
-            FuzzLayout.lengthField(header.count) + header, count: 8 + header.count + count)
-          return dataFolder(#"{"q":"a","y":"b","i":0}"#, media: file)
-        },
-        { random in
-          // Files of records without end: one that is too long, too many, and one of zeros.
-          let start = random.pick(["", "[", "{\"q\":\"", "[\"", "\n"])
-          var files = dataFolder("")
-          files[0].contents = .sparse([UInt8](start.utf8), count: 1 << random.pick([25, 30, 40]))
-          return files
-        },
-        { random in
-          var files = dataFolder("")
-          files[0].contents = .bytes(
-            [UInt8](#"{"q":"a"}"#.utf8) + [UInt8](repeating: random.pick([0x0A, 0x5B, 0x20]), count: 1 << 25))
-          return files
-        },
         { _ in dataFolder(questions) + [FuzzFile("no-tokenizer", [], .binary(headerCount: 0))] },
       ],
+    large: [
+      { _ in dataFolder(#"{"text":"\#(String(repeating: "c", count: 1 << 18))"}"#) },
+      { _ in
+        // A row of 64 MiB and a byte, which occupies no space.
+        let count = 1 << 26 + 1
+        let header = [UInt8](
+          #"{"image":{"dtype":"U8","shape":[1,\#(count)],"data_offsets":[0,\#(count)]}}"#.utf8)
+        var file = table("data.safetensors")
+        file.contents = .sparse(
+          FuzzLayout.lengthField(header.count) + header, count: 8 + header.count + count)
+        return dataFolder(#"{"q":"a","y":"b","i":0}"#, media: file)
+      },
+      { random in
+        // Files of records without end: one that is too long, too many, and one of zeros.
+        let start = random.pick(["", "[", "{\"q\":\"", "[\"", "\n"])
+        var files = dataFolder("")
+        files[0].contents = .sparse([UInt8](start.utf8), count: 1 << random.pick([25, 30, 40]))
+        return files
+      },
+      { random in
+        var files = dataFolder("")
+        files[0].contents = .bytes(
+          [UInt8](#"{"q":"a"}"#.utf8) + [UInt8](repeating: random.pick([0x0A, 0x5B, 0x20]), count: 1 << 25))
+        return files
+      },
+    ],
     read: { folder in
       let lacksTokenizer = FileManager.default.fileExists(atPath: "\(folder)/no-tokenizer")
       let checkpoint = try (lacksTokenizer ? modelWithoutTokenizer : model).get()

@@ -24,7 +24,8 @@ extension FuzzTarget {
       "1e999", "-1e999", "{\"a\":1,\"a\":2}", String(repeating: "[", count: 200_000), "{} {}", "\"\u{0}\"",
       String(repeating: "9", count: 1_000), "{\"" + String(repeating: "k", count: 100_000) + "\" 1}",
       #"{"\n\#(longKey)": 1, "\n\#(longKey)": 2}"#,
-    ].map { [UInt8]($0.utf8) } + [[0x22, 0xFF, 0x22]] + hugeDocuments,
+    ].map { [UInt8]($0.utf8) } + [[0x22, 0xFF, 0x22]],
+    large: hugeDocuments,
     read: { path in
       let bytes = try contents(path)
       let value = try JSONValue(parsing: bytes)

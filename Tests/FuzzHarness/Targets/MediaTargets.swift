@@ -64,13 +64,15 @@ extension FuzzTarget {
         let bits = random.pick([8, 16, 24, 32, 64, 12])
         let data = [UInt8](repeating: 1, count: 2 * bits)
         return [FuzzFile("a.wav", waveFile(tag: random.pick([1, 1, 3]), bits: bits, data: data), waveLayout)]
-      },
+      }
+    ],
+    large: [
       { random in
         // As many samples as are taken, and one more; they occupy no space on the disk.
         let count = random.pick([1 << 24, 1 << 24 + 1, 1 << 26])
         let header = waveFile(bits: 8, data: [], dataCount: count)
         return [FuzzFile("a.wav", header, zerosUpTo: header.count + count)]
-      },
+      }
     ],
     read: { folder in
       let file = try WAVFile(contentsOf: URL(fileURLWithPath: "\(folder)/a.wav"))
@@ -86,7 +88,8 @@ extension FuzzTarget {
       ("P6\n1 1\n255\n", [1, 2, 3]), ("P3 1 1 9 ", Array("1 2 3".utf8)),
       ("P5 2 2 300\n", [0, 1, 1, 44, 0, 0, 0, 9]),
     ].map { header, data in [FuzzFile("a.pnm", Array(header.utf8) + data, imageLayout)] },
-    directed: each(refusedImages) { [FuzzFile("a.pnm", [UInt8]($0.utf8), imageLayout)] } + [
+    directed: each(refusedImages) { [FuzzFile("a.pnm", [UInt8]($0.utf8), imageLayout)] } + [],
+    large: [
       { random in
         let (side, channels) = random.pick([(5_792, 1), (3_344, 3), (8_192, 1)])
         let header = [UInt8]("P\(channels == 1 ? 5 : 6) \(side) \(side) 255\n".utf8)

@@ -131,7 +131,6 @@ extension FuzzTarget {
       { _ in wholeRun(replacing: #""nonfinite""#, with: #""x":1,"nonfinite""#, in: 1) },
       { _ in wholeRun(replacing: "[0.5,", with: "[", in: 1) },
       { _ in wholeRun(replacing: "{", with: "", in: 0) },
-      { _ in widestRun },
       { random in
         wholeRun(
           replacing: random.pick([#""share":["#, #""entropy":["#, #""key_pieces":["#]), with: #""x":["#, in: 1
@@ -155,9 +154,12 @@ extension FuzzTarget {
           replacing: #""replicates": 20"#,
           with: #""replicates": \#(random.pick(["1000001", "0", "-1", "1"]))"#, in: 0)
       },
+    ],
+    large: [
+      { _ in widestRun },
       { _ in
         var files = wholeRun()
-        files[1].contents = .sparse([], count: (1 << 26) + 2)
+        files[1].contents = .sparse([], count: (1 << 24) + 2)
         return files
       },
     ],

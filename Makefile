@@ -1,0 +1,52 @@
+# For users: make demo, make test. `make help` lists all targets.
+SHELL := /bin/sh
+SWIFT ?= swift
+PROGRAM := .build/release/mmprobe
+MODEL := checkpoints/avdigits
+DATA := $(MODEL)/data/test.qa.jsonl
+RUN ?= runs/demo
+# Tests are compiled with access to internals, which changes the flags of every file: a place of their own
+# keeps the two builds from undoing each other.
+TEST := $(SWIFT) test -c release --scratch-path .build/test --disable-swift-testing
+
+# `mmprobe --version` names it.
+export MMPROBE_COMMIT := $(shell git rev-parse --short=12 HEAD 2>/dev/null)
+
+.PHONY: help demo test test-long build lint format clean packages
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+packages:
+	@./.ci/install-packages
+
+build: packages ## build mmprobe (.build/release/mmprobe)
+	$(SWIFT) build -c release --product mmprobe
+
+demo: build ## evaluate and probe the model that comes with mmprobe, make a report
+	$(PROGRAM) inspect $(MODEL)
+	@echo
+	$(PROGRAM) eval $(MODEL) --data $(DATA)
+	@echo
+	$(PROGRAM) attention $(MODEL) --data $(DATA) --cluster-key image --exclude-sinks auto -o $(RUN) --overwrite
+	@echo
+	@echo "The report: $(RUN)/report.html"
+
+test: packages ## build and run all tests
+	$(TEST)
+
+test-long: packages ## the long fuzz and kill runs too
+	MMPROBE_FUZZ_CASES=200000 MMPROBE_LONG_TESTS=1 $(TEST)
+
+# Where tests were built with warnings as errors (CI), there is nothing left to compile.
+lint: packages ## check format, house rules and warnings
+	./.ci/lint
+ifneq ($(MMPROBE_STRICT),1)
+	MMPROBE_STRICT=1 $(SWIFT) build -c release --scratch-path .build/strict
+endif
+
+format: ## format all Swift files
+	$(SWIFT) format -i -r Package.swift Sources Tests
+
+clean: ## delete everything that was built
+	rm -rf .build

@@ -1,0 +1,161 @@
+import Foundation
+import RunKit
+import TensorCore
+import TestSupport
+import XCTest
+
+/// `attention`, `merge` and `report` from the outside: the same bytes however a run was made.
+final class AttentionCommandTests: XCTestCase {
+  private static let resultNames = [
+    "config.json", "result.json", "samples.jsonl", "stats.npz", "report.html",
+  ]
+
+  private func line(_ run: String, count: Int, _ more: [String] = []) -> [String] {
+    [
+      "attention", Embedded.model, "--data", Embedded.data, "-n", "\(count)", "--replicates", "200", "-q",
+      "-o", run,
+    ] + more
+  }
+
+  private func assertEqual(
+    _ left: URL, _ right: URL, _ note: String = "", file: StaticString = #filePath, line: UInt = #line
+  ) throws {
+    let tables = try FileManager.default.contentsOfDirectory(
+      atPath: left.appendingPathComponent("tables").path)
+    for name in Self.resultNames + tables.map({ "tables/\($0)" }) {
+      XCTAssertEqual(
+        try Data(contentsOf: left.appendingPathComponent(name)),
+        try Data(contentsOf: right.appendingPathComponent(name)),
+        "\(name) \(note)", file: file, line: line)
+    }
+  }
+
+  func testResultsAreTheSameBytesForAnyNumberOfThreads() throws {
+    let folder = try TemporaryFolder()
+    for threads in ["1", "2", "3", "5"] {
+      try Program.succeed(
+        line(folder.path(threads), count: 12, ["--threads", threads, "--exclude-sinks", "auto"]))
+      try assertEqual(folder.url("1"), folder.url(threads), "\(threads) threads")
+    }
+  }
+
+  func testMergedShardsAreTheWholeRun() throws {
+    let folder = try TemporaryFolder()
+    try Program.succeed(line(folder.path("whole"), count: 10))
+    for part in 1...3 {
+      try Program.succeed(line(folder.path("part\(part)"), count: 10, ["--shard", "\(part)/3"]))
+    }
+    let parts = (1...3).map { folder.path("part\($0)") }
+    try Program.succeed(["merge"] + parts + ["-o", folder.path("merged"), "-q"])
+    try assertEqual(folder.url("whole"), folder.url("merged"))
+    try Program.succeed(["report"] + parts + ["-o", folder.path("again.html"), "-q"])
+    XCTAssertEqual(
+      try Data(contentsOf: folder.url("again.html")), try Data(contentsOf: folder.url("whole/report.html")))
+    let incomplete = try Program.run(["merge"] + parts.dropLast() + ["-o", folder.path("two"), "-q"])
+    XCTAssertEqual(incomplete.status, 65)
+  }
+
+  func testARunKilledAtAnyPointCanBeResumed() throws {
+    let folder = try TemporaryFolder()
+    let count = ["MMPROBE_FAULT_COUNT": folder.path("count")]
+    try Program.succeed(line(folder.path("whole"), count: 3), environment: count)
+    let points = try XCTUnwrap(
+      Int(
+        String(contentsOf: folder.url("count"), encoding: .utf8).trimmingCharacters(
+          in: .whitespacesAndNewlines)))
+    XCTAssertGreaterThan(points, 20)
+    for point in 1...points {
+      let run = folder.path("killed")
+      try? FileManager.default.removeItem(atPath: run)
+      let plan = [
+        "MMPROBE_FAULT_KILL": "\(point)", "MMPROBE_FAULT_TORN": point.isMultiple(of: 2) ? "1" : "0",
+      ]
+      let killed = try Program.run(line(run, count: 3), environment: plan)
+      XCTAssertNotEqual(killed.status, 0, "point \(point) was not reached")
+      try Program.succeed(line(run, count: 3, ["--resume"]))
+      try assertEqual(folder.url("whole"), folder.url("killed"), "killed at point \(point) of \(points)")
+    }
+    print("kill and resume: \(points) fault points")
+  }
+
+  func testTheFirstInterruptSavesAndNamesTheCommandToGoOn() throws {
+    let folder = try TemporaryFolder()
+    let arguments = line(folder.path("run"), count: 2000).filter { $0 != "-q" }
+    let process = try Program.start(arguments, output: folder.url("out"), errors: folder.url("err"))
+    // The signal must come after the first sample and before the last, whatever the speed of the machine.
+    let samples = folder.path("run/samples.jsonl")
+    while process.isRunning, ((try? Data(contentsOf: URL(fileURLWithPath: samples)).count) ?? 0) == 0 {
+      usleep(2000)
+    }
+    process.interrupt()
+    process.waitUntilExit()
+    XCTAssertEqual(process.terminationStatus, 75)
+    let errors = try String(contentsOf: folder.url("err"), encoding: .utf8)
+    XCTAssertTrue(errors.contains("go on with:\n  mmprobe attention "), errors)
+    XCTAssertTrue(errors.contains(" --resume\n"), errors)
+    let record = try JSONValue(parsing: Data(contentsOf: folder.url("run/run.json")))
+    XCTAssertEqual(record["status"], "stopped")
+  }
+
+  func testImportedAttentionGivesTheSharesOfTheModelItself() throws {
+    let folder = try TemporaryFolder()
+    let llama = Fixtures.url("llama").path
+    let text = "hello world"
+    let prompt = try JSONValue(parsing: Program.succeed(["tokens", llama, "--text", text, "--json"]).output)
+    let ids = (prompt["tokens"]?.arrayValue ?? []).compactMap { $0["id"]?.intValue }
+    try SafetensorsWriter.write(
+      tensors: [StoredTensor(name: "input_ids", shape: [1, ids.count], integers: ids)], to: folder.path("in"))
+    try Program.succeed([
+      "trace", llama, "--inputs", folder.path("in"), "-o", folder.path("traced"), "--capture",
+      "attention.0,attention.1,attention.2", "-q",
+    ])
+    // Roles by their place in the list of help: bos 0, question 7.
+    let roles = [0] + Array(repeating: 7, count: ids.count - 1)
+    let traced = try SafetensorsFile(path: folder.path("traced")).tensors
+    try SafetensorsWriter.write(
+      tensors: traced + [StoredTensor(name: "roles", shape: [1, ids.count], integers: roles)],
+      to: folder.path("from"))
+    let common = ["--queries", "all", "--json", "-q"]
+    let imported = try JSONValue(
+      parsing: Program.succeed(["attention", "--from", folder.path("from")] + common).output)
+    let direct = try JSONValue(
+      parsing: Program.succeed(["attention", llama, "--text", text] + common).output)
+    for (left, right) in zip(imported["groups"]?.arrayValue ?? [], direct["groups"]?.arrayValue ?? []) {
+      XCTAssertEqual(left["name"], right["name"])
+      let expected = try XCTUnwrap(right["share"]?["mean"]?.doubleValue)
+      // Both sum the same float32 probabilities, in another order.
+      XCTAssertEqual(try XCTUnwrap(left["share"]?["mean"]?.doubleValue), expected, accuracy: 1e-5)
+    }
+  }
+
+  func testADryRunWritesNothingAndEstimates() throws {
+    let folder = try TemporaryFolder()
+    let outcome = try Program.succeed(line(folder.path("run"), count: 20, ["--dry-run", "--json"]))
+    let plan = try JSONValue(parsing: outcome.output)
+    XCTAssertEqual(plan["samples"], 20)
+    XCTAssertGreaterThan(try XCTUnwrap(plan["peak_rss_bytes"]?.intValue), 0)
+    XCTAssertFalse(FileManager.default.fileExists(atPath: folder.path("run")))
+  }
+
+  func testFormatsOfTheResult() throws {
+    let start = ["attention", Embedded.model, "--data", Embedded.data, "-n", "3", "-q", "--format"]
+    XCTAssertTrue(try Program.succeed(start + ["table"]).output.contains("queries: answer"))
+    XCTAssertEqual(
+      try JSONValue(parsing: Program.succeed(start + ["json"]).output)["schema"], "mmprobe.result/v1")
+    XCTAssertTrue(try Program.succeed(start + ["csv"]).output.hasPrefix("group,quantity,mean,"))
+    let lines = try Program.succeed(start + ["jsonl"]).output.split(separator: "\n")
+    XCTAssertEqual(try lines.map { try JSONValue(parsing: String($0))["index"] }, [0, 1, 2])
+  }
+
+  func testGroupsCanBeJoinedAndNoRoleIsLost() throws {
+    let outcome = try Program.succeed([
+      "attention", Embedded.model, "--data", Embedded.data, "-n", "3", "--json", "-q", "--groups",
+      "media=image+audio,text=instruction+question+response",
+    ])
+    let groups = try JSONValue(parsing: outcome.output)["groups"]?.arrayValue ?? []
+    XCTAssertEqual(groups.map { $0["name"] }, ["media", "text", "other"])
+    let sum = groups.reduce(0) { $0 + ($1["share"]?["mean"]?.doubleValue ?? .nan) }
+    // Three float32 shares.
+    XCTAssertEqual(sum, 1, accuracy: 1e-5)
+  }
+}
