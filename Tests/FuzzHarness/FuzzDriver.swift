@@ -1,4 +1,5 @@
 import Foundation
+import RunKit
 
 /// The parent process: sends cases to a worker, starts another when it dies, and judges the whole run.
 final class FuzzDriver {
@@ -13,6 +14,8 @@ final class FuzzDriver {
   private var idleKilobytes = 0
 
   private var counts: [String: [String: Int]] = [:]
+  /// Microseconds that reading took, by target.
+  private var times: [String: Int] = [:]
   private var failures: [String] = []
   private var structureChanges = 0
   private var dataChanges = 0
@@ -71,6 +74,7 @@ final class FuzzDriver {
       return
     }
     counts[fields[1], default: [:]][fields[2], default: 0] += 1
+    times[fields[1], default: 0] += microseconds
     structureChanges += structure
     dataChanges += data
     if microseconds > slowest.microseconds { slowest = (microseconds, number) }
@@ -96,7 +100,8 @@ final class FuzzDriver {
   private func printTable() {
     for target in targets {
       guard let outcomes = counts[target.name] else { continue }
-      print("\(target.name): \(outcomes.values.reduce(0, +)) cases")
+      let seconds = Double(times[target.name] ?? 0) / 1e6
+      print("\(target.name): \(outcomes.values.reduce(0, +)) cases, \(Decimals.text(seconds, places: 1)) s")
       for (outcome, count) in outcomes.sorted(by: { ($1.value, $0.key) < ($0.value, $1.key) }) {
         print("  \(count)\t\(outcome)")
       }

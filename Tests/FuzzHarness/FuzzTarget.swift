@@ -52,35 +52,48 @@ struct FuzzTarget: Sendable {
   let seeds: [[FuzzFile]]
   /// Inputs made for codes that random changes reach seldom.
   let directed: [Maker]
+  /// Inputs that take long, such as files of the largest size: each comes up once, then seldom.
+  let large: [Maker]
   /// Reads the input in this folder and uses what it read; throws what the reader throws.
   let read: @Sendable (String) throws -> Void
 
   init(
     _ name: String, errors: [any DescribedError.Type], seeds: [[FuzzFile]],
-    directed: [Maker] = [], read: @escaping @Sendable (String) throws -> Void
+    directed: [Maker] = [], large: [Maker] = [], read: @escaping @Sendable (String) throws -> Void
   ) {
     self.name = name
     self.errors = errors
     self.seeds = seeds
     self.directed = directed
+    self.large = large
     self.read = read
   }
 
   /// A reader of single files.
   init(
     _ name: String, file: String, layout: FuzzLayout, errors: [any DescribedError.Type], seeds: [[UInt8]],
-    directed: [[UInt8]] = [], read: @escaping @Sendable (String) throws -> Void
+    directed: [[UInt8]] = [], large: [[UInt8]] = [], read: @escaping @Sendable (String) throws -> Void
   ) {
+    func makers(_ contents: [[UInt8]]) -> [Maker] {
+      contents.map { bytes in { _ in [FuzzFile(file, bytes, layout)] } }
+    }
     self.init(
       name, errors: errors, seeds: seeds.map { [FuzzFile(file, $0, layout)] },
-      directed: directed.map { bytes in { _ in [FuzzFile(file, bytes, layout)] } },
+      directed: makers(directed), large: makers(large),
       read: { try read("\($0)/\(file)") })
   }
 
-  /// Makes a case: a directed input one time in five, otherwise a seed with one to four changes.
-  func makeCase(_ random: inout FuzzRandom) -> Case {
+  /// Makes a case: every directed input once, then one time in five, otherwise a seed with one to four changes.
+  ///
+  /// - Parameter turn: How many cases the target had before.
+  func makeCase(turn: Int, _ random: inout FuzzRandom) -> Case {
+    let once = directed + large
+    if turn < once.count { return Case(files: once[turn](&random), structureChanges: 1) }
+    if !large.isEmpty && random.below(300) == 0 {
+      return Case(files: random.pick(large)(&random), structureChanges: 1)
+    }
     if !directed.isEmpty && random.happens(20) {
-      return Case(files: directed[random.below(directed.count)](&random), structureChanges: 1)
+      return Case(files: random.pick(directed)(&random), structureChanges: 1)
     }
     var made = Case(files: random.pick(seeds))
     // Often a single change: several mostly end in the first check.
@@ -113,6 +126,13 @@ struct FuzzTarget: Sendable {
       let changed = made.files[index].layout.changeStructure(of: bytes, &random)
       made.files[index].contents = .bytes(changed)
     }
+  }
+
+  /// Makers of one input for each element.
+  static func each<Element: Sendable>(
+    _ elements: [Element], _ make: @escaping @Sendable (Element) -> [FuzzFile]
+  ) -> [Maker] {
+    elements.map { element in { _ in make(element) } }
   }
 
   /// Every code that the error types have.

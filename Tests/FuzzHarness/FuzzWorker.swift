@@ -61,7 +61,7 @@ struct FuzzWorker {
   func runCase(_ number: Int) throws -> String {
     let target = targets[number % targets.count]
     var random = FuzzRandom(seed: seed, caseNumber: number)
-    let made = target.makeCase(&random)
+    let made = target.makeCase(turn: number / targets.count, &random)
     try emptyFolder()
     try made.files.lay(in: folder)
     ProcessMemory.resetPeak()

@@ -79,7 +79,8 @@ final class ShareObserver: ForwardObserver {
           totals[position * width + group] += value
           sum += value
           if row < queryTokens.count {
-            queryTokens[row][place * groups + group % groups] += values[start + group] / Float(definition.heads.count)
+            queryTokens[row][place * groups + group % groups] +=
+              values[start + group] / Float(definition.heads.count)
           }
         }
         let rowEntropy = Double(entropies[row * heads + head])
@@ -96,7 +97,8 @@ final class ShareObserver: ForwardObserver {
         sums.share[target + group] = Float((total + sinkTotal) / Double(rows.count))
         sums.sinkShare[target + group] = Float(sinkTotal / Double(rows.count))
       }
-      sums.entropy[place * definition.heads.count + position] = Float(entropyTotals[position] / Double(rows.count))
+      sums.entropy[place * definition.heads.count + position] = Float(
+        entropyTotals[position] / Double(rows.count))
     }
     if keepsKeys, let columns = statistics.columnSums?.first {
       let sums = columns.hostValues()

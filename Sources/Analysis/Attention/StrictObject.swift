@@ -41,8 +41,7 @@ struct StrictObject {
   /// The value of a key, or nil when it is `null`; the key itself must be there.
   mutating func valueOrNull(_ key: String) throws(AttentionRecordError) -> JSONValue? {
     let value = try value(key)
-    // A bare nil would be the JSON null, which is a literal of the value's own type.
-    return value.isNull ? Optional.none : .some(value)
+    return value.isNull ? nil : value
   }
 
   mutating func string(_ key: String) throws(AttentionRecordError) -> String {
@@ -57,15 +56,19 @@ struct StrictObject {
     return string
   }
 
+  /// The largest number of anything counted; sums of it over samples fit `Int`.
+  static let countLimit = 1 << 40
+
   /// A whole number inside `range`.
-  mutating func int(_ key: String, in range: ClosedRange<Int> = 0...Int.max) throws(AttentionRecordError)
+  mutating func int(_ key: String, in range: ClosedRange<Int> = 0...countLimit) throws(AttentionRecordError)
     -> Int
   {
     let value = try value(key)
     guard let integer = value.intValue else { throw wrongType(key, value, "a whole number") }
     guard range.contains(integer) else {
-      let expected = range.upperBound == Int.max ? "at least \(range.lowerBound)" : "\(range)"
-      throw .wrongValue(place: place, key: name(key), found: String(integer), expected: expected)
+      throw .wrongValue(
+        place: place, key: name(key), found: String(integer),
+        expected: "\(range.lowerBound) to \(range.upperBound)")
     }
     return integer
   }
@@ -137,7 +140,7 @@ struct StrictObject {
 
   /// Whole numbers, each inside `range`.
   mutating func ints(
-    _ key: String, count: Int? = nil, in range: Range<Int> = 0..<Int.max
+    _ key: String, count: Int? = nil, in range: Range<Int> = 0..<countLimit
   ) throws(AttentionRecordError) -> [Int] {
     let elements = try array(key)
     if let count, elements.count != count {

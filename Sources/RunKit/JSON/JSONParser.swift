@@ -151,11 +151,11 @@ private struct JSONParser {
         throw .syntax(offset: position, expected: "a key in quotes")
       }
       let key = try string()
-      guard object[key] == nil else { throw .duplicateKey(offset: keyOffset, key: key) }
       skipSpace()
       guard current == UInt8(ascii: ":") else { throw .syntax(offset: position, expected: "':'") }
       position += 1
-      object[key] = try value(depth: depth + 1)
+      let value = try value(depth: depth + 1)
+      guard object.add(key, value) else { throw .duplicateKey(offset: keyOffset, key: key) }
       skipSpace()
       switch current {
       case UInt8(ascii: ","): position += 1

@@ -107,6 +107,15 @@ public struct JSONObject: Equatable, Sendable {
   /// The keys in order.
   public var keys: [String] { members.map(\.key) }
 
+  /// Adds a member behind the others unless its key stands already; whether it was added.
+  mutating func add(_ key: String, _ value: JSONValue) -> Bool {
+    let bytes = ContiguousArray(key.utf8)
+    guard indices[bytes] == nil else { return false }
+    indices[bytes] = members.count
+    members.append((key, value))
+    return true
+  }
+
   /// The value of a key; setting nil removes it.
   public subscript(key: String) -> JSONValue? {
     get { indices[ContiguousArray(key.utf8)].map { members[$0].value } }

@@ -44,8 +44,8 @@ public struct DataSet: Sendable {
   public init(_ url: URL, format: Format? = nil, media options: MediaOptions = MediaOptions()) throws {
     let file = try MappedFile(path: url.path)
     try self.init(
-      .mapped(file, 0..<file.count), sha256: SHA256.hexadecimal(ofFile: url), url: url, format: format,
-      media: options)
+      .mapped(file, 0..<file.count), url: url, format: format, media: options,
+      hash: SHA256.hexadecimal(ofFile: url))
   }
 
   /// Reads records from bytes; see `init(_:format:media:)`.
@@ -53,11 +53,12 @@ public struct DataSet: Sendable {
     throws
   {
     try self.init(
-      .owned(bytes), sha256: SHA256.hexadecimal(of: bytes), url: url, format: format, media: options)
+      .owned(bytes), url: url, format: format, media: options, hash: SHA256.hexadecimal(of: bytes))
   }
 
   private init(
-    _ storage: StoredBytes, sha256: String, url: URL, format given: Format?, media options: MediaOptions
+    _ storage: StoredBytes, url: URL, format given: Format?, media options: MediaOptions,
+    hash: @autoclosure () throws -> String
   ) throws {
     var (format, names) = (given, Set<String>())
     records = try DataSetRecords(storage, path: url.path) { record in
@@ -65,7 +66,9 @@ public struct DataSet: Sendable {
       names.formUnion(Self.tables(of: record, format))
     }
     guard let format else { throw DataSetError.empty(path: url.path) }
-    (self.url, self.options, self.sha256, self.format) = (url, options, sha256, format)
+    (self.url, self.options, self.format) = (url, options, format)
+    // Last, as it takes the longest.
+    sha256 = try hash()
     // Opened now, so that a missing one is found before any work.
     let folder = options.root ?? url.deletingLastPathComponent()
     var tables: [String: MediaTable] = [:]

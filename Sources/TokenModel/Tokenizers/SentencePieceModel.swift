@@ -8,7 +8,7 @@ import CSentencePiece
   nonisolated(unsafe) private let model: OpaquePointer
 
   /// The longest text in bytes that is cut in one go; the library needs some hundred bytes for each.
-  static let textLimit = 1 << 20
+  static let textLimit = 1 << 18
 
   /// Loads a model that `SentencePieceProto` has accepted.
   ///

@@ -36,6 +36,8 @@ public struct SentencePieceTokenizer: Tokenizer {
   /// The model as it is told to put a space before the text, and not to.
   private let (prefixed, plain): (SentencePieceModel, SentencePieceModel)
 
+  /// The most pieces of a model, not counting added tokens.
+  public static let pieceLimit = SentencePieceProto.pieceLimit
   private static let modelLimit = 64 << 20
   private static let jsonLimit = 16 << 20
 

@@ -209,7 +209,8 @@ private struct Batch {
       for head in 0..<heads {
         for (row, place) in places.enumerated() {
           for (key, keyPlace) in places.enumerated() {
-            block[(head * width + place) * width + keyPlace] = values[(head * places.count + row) * places.count + key]
+            block[(head * width + place) * width + keyPlace] =
+              values[(head * places.count + row) * places.count + key]
           }
         }
       }
@@ -221,7 +222,9 @@ private struct Batch {
   /// 1 for rows that are real: `[batch, width]`.
   func mask() throws -> StoredTensor {
     var mask = [Int](repeating: 0, count: places.count * width)
-    for (sequence, places) in places.enumerated() { for place in places { mask[sequence * width + place] = 1 } }
+    for (sequence, places) in places.enumerated() {
+      for place in places { mask[sequence * width + place] = 1 }
+    }
     return try StoredTensor(name: "attention_mask", shape: [places.count, width], integers: mask)
   }
 }

@@ -48,40 +48,33 @@ extension FuzzTarget {
   static let checkpoint = FuzzTarget(
     "checkpoint", errors: [ConfigurationError.self, ModelError.self],
     seeds: [avtFolder, modelFolder(CheckpointBytes.llamaConfiguration, CheckpointBytes.llamaWeights)],
-    directed: [
-      { random in
-        let (setting, changed) = random.pick(absurdSizes)
-        return llamaFolder(setting, changed)
-      },
-      { random in
-        let (setting, changed) = random.pick(absurdSizes)
+    directed: each(absurdSizes.indices.map { $0 }) { llamaFolder(absurdSizes[$0].0, absurdSizes[$0].1) }
+      + each(absurdSizes.indices.map { $0 }) { index in
+        let (setting, changed) = absurdSizes[index]
         return modelFolder(CheckpointBytes.llamaConfiguration.replacing(setting, with: changed), [])
-      },
-      { random in llamaFolder(#""llama""#, random.pick([#""mistral""#, "7", "null"])) },
-      { random in
-        llamaFolder(#""silu""#, random.pick([#""gelu""#, #""silu","quantization_config":{}"#, "7"]))
-      },
-      { random in llamaFolder("8.0", random.pick(["0.0", "-1", "1e-300", "1e29", "1e31"])) },
-      { random in
-        let names = CheckpointBytes.avtWeights.map(\.name)
-        return avtFolder(without: random.pick(names))
-      },
-      { random in
-        let old = random.pick(CheckpointBytes.avtWeights)
-        return avtFolder(without: old.name, with: [.init(weight: old.name, old.shape + [1])])
-      },
-      { random in
-        let old = random.pick(CheckpointBytes.avtWeights)
-        let count = old.shape.reduce(1, *)
-        let values = [Float](repeating: random.pick([.nan, .infinity, 3e38]), count: count)
-        return avtFolder(without: old.name, with: [.init(old.name, old.shape, floats: values)])
-      },
-      { random in
-        let old = random.pick(CheckpointBytes.avtWeights)
-        let bytes = [UInt8](repeating: 7, count: 8 * old.shape.reduce(1, *))
-        return avtFolder(without: old.name, with: [.init(old.name, .i64, old.shape, bytes: bytes)])
-      },
-    ],
+      } + each([#""mistral""#, "7", "null"]) { llamaFolder(#""llama""#, $0) }
+      + each([#""gelu""#, #""silu","quantization_config":{}"#, "7"]) { llamaFolder(#""silu""#, $0) }
+      + each(["0.0", "-1", "1e-300", "1e29", "1e31"]) { llamaFolder("8.0", $0) } + [
+        { random in
+          let names = CheckpointBytes.avtWeights.map(\.name)
+          return avtFolder(without: random.pick(names))
+        },
+        { random in
+          let old = random.pick(CheckpointBytes.avtWeights)
+          return avtFolder(without: old.name, with: [.init(weight: old.name, old.shape + [1])])
+        },
+        { random in
+          let old = random.pick(CheckpointBytes.avtWeights)
+          let count = old.shape.reduce(1, *)
+          let values = [Float](repeating: random.pick([.nan, .infinity, 3e38]), count: count)
+          return avtFolder(without: old.name, with: [.init(old.name, old.shape, floats: values)])
+        },
+        { random in
+          let old = random.pick(CheckpointBytes.avtWeights)
+          let bytes = [UInt8](repeating: 7, count: 8 * old.shape.reduce(1, *))
+          return avtFolder(without: old.name, with: [.init(old.name, .i64, old.shape, bytes: bytes)])
+        },
+      ],
     read: { folder in
       let checkpoint = try Checkpoint(folder: URL(fileURLWithPath: folder))
       _ = Inspection(checkpoint)

@@ -78,35 +78,42 @@ extension FuzzTarget {
       dataFolder(questions), dataFolder(conversations, lines: false, media: table("media.safetensors")),
       dataFolder(records),
     ],
-    directed: [
-      { random in dataFolder(questions, item: random.pick([3, -1, .max])) },
-      { random in dataFolder(random.pick([#"{"a":1}"#, "[]", "", " \n", "7", #"{"q":"#, #"[{"q":"a"},]"#])) },
-      { random in dataFolder(#"{"q":"a","i":\#(random.pick([3, -1, .max, .min]))}"#) },
-      { random in
-        dataFolder(#"{"q":"a","y":"b","i":0}"#, media: table(random.pick(["x.safetensors", "data"])))
-      },
-      { random in
-        let shape = random.pick([[12], [1, 1, 3, 4], [3, 2, 2], [0, 1, 2, 2], [12, 1]])
-        return dataFolder(#"{"q":"a","y":"b","i":0}"#, media: table("data.safetensors", image: shape))
-      },
-      { random in dataFolder(#"{"q":"a"\#(random.pick([#","i":1"#, #","u":0"#, ""]))}"#) },
-      { random in
-        let key = random.pick(["image", "audio", "video"])
-        let path = random.pick(["../a.pgm", "/etc/passwd", "a.pgm", "b/../../a.pgm", "", "."])
-        return dataFolder(#"{"text":"<\#(key)>a","answer":"b","\#(key)":"\#(path)"}"#)
-      },
-      { random in conversation([(random.pick(["bot", "", "Human"]), "a")]) },
-      { random in
-        conversation(
-          random.pick([[], [("gpt", "a")], [("human", "a"), ("gpt", "b"), ("gpt", "c")], [("system", "a")]]))
-      },
-      { random in
-        let image = random.pick([
-          "", #","image":"media/1""#, #","image":["media/1","media/2"]"#, #","video":"media/1""#,
-        ])
-        return conversation(
-          [("human", random.pick(["<image><image>a", "a", "<image>", "<video>"]))], more: image)
-      },
+    directed: each([3, -1, .max]) { dataFolder(questions, item: $0) }
+      + each([
+        #"{"a":1}"#, "[]", "", " \n", "7", #"{"q":"#, #"[{"q":"a"},]"#, "[{}]x", "[{}",
+        #"{"q":"a"}"# + "\n7\n",
+      ]) {
+        dataFolder($0)
+      } + each([3, -1, .max, .min]) { dataFolder(#"{"q":"a","i":\#($0)}"#) }
+      + each(["x.safetensors", "data"]) { dataFolder(#"{"q":"a","y":"b","i":0}"#, media: table($0)) }
+      + each([[12], [1, 1, 3, 4], [3, 2, 2], [0, 1, 2, 2], [12, 1]]) { shape in
+        dataFolder(#"{"q":"a","y":"b","i":0}"#, media: table("data.safetensors", image: shape))
+      } + each([#","i":1"#, #","u":0"#, "", #","i":"x""#, #","t":1"#]) { dataFolder(#"{"q":"a"\#($0)}"#) }
+      + each([#"{"q":1}"#, #"{"t":"a","y":"b"}"#, #"{"q":"a","y":"b"}"# + "\n{}"]) { dataFolder($0) }
+      + each(["bot", "", "Human"]) { conversation([($0, "a")]) }
+      + each([[], ["gpt"], ["human", "gpt", "gpt"], ["system"], ["human", "human"]]) { speakers in
+        conversation(speakers.map { ($0, "a") })
+      }
+      + each([
+        "", #","image":"media/1""#, #","image":["media/1","media/2"]"#, #","video":"media/1""#,
+        #","image":7"#,
+      ]) {
+        conversation([("human", "<image><image>a")], more: $0)
+      }
+      + each([
+        "/etc/passwd", "../a.pgm", "b/../../a.pgm", "", ".", "a\\u0000b",
+        String(repeating: "x", count: 2_000),
+      ]) {
+        dataFolder(#"{"text":"<image>a","answer":"b","image":"\#($0)"}"#)
+      } + [
+        { random in
+          let key = random.pick(["image", "audio", "video"])
+          return dataFolder(#"{"text":"<\#(key)>a","answer":"b","\#(key)":"a.pgm"}"#)
+        },
+        { _ in dataFolder(questions) + [FuzzFile("no-tokenizer", [], .binary(headerCount: 0))] },
+      ],
+    large: [
+      { _ in dataFolder(#"{"text":"\#(String(repeating: "c", count: 1 << 18))"}"#) },
       { _ in
         // A row of 64 MiB and a byte, which occupies no space.
         let count = 1 << 26 + 1
@@ -130,7 +137,6 @@ extension FuzzTarget {
           [UInt8](#"{"q":"a"}"#.utf8) + [UInt8](repeating: random.pick([0x0A, 0x5B, 0x20]), count: 1 << 25))
         return files
       },
-      { _ in dataFolder(questions) + [FuzzFile("no-tokenizer", [], .binary(headerCount: 0))] },
     ],
     read: { folder in
       let lacksTokenizer = FileManager.default.fileExists(atPath: "\(folder)/no-tokenizer")

@@ -2,6 +2,15 @@ import RunKit
 
 private let longKey = String(repeating: "k", count: 10_000)
 
+/// As many values as are accepted, in the forms that take the most memory, and more.
+private let hugeDocuments: [[UInt8]] = [
+  "[" + String(repeating: "0,", count: JSONValue.countLimit - 2) + "0]",
+  "[" + String(repeating: "[0],", count: JSONValue.countLimit / 2 - 1) + "0]",
+  "[" + String(repeating: #"{"a":0},"#, count: JSONValue.countLimit / 2 - 1) + "0]",
+  "{" + (0..<JSONValue.countLimit - 1).map { "\"\($0)\":0" }.joined(separator: ",") + "}",
+  "[" + String(repeating: "0,", count: 1 << 22) + "0]",
+].map { [UInt8]($0.utf8) }
+
 extension FuzzTarget {
   /// The JSON reader: what it accepts must be written and read again as the same value.
   static let json = FuzzTarget(
@@ -16,8 +25,12 @@ extension FuzzTarget {
       String(repeating: "9", count: 1_000), "{\"" + String(repeating: "k", count: 100_000) + "\" 1}",
       #"{"\n\#(longKey)": 1, "\n\#(longKey)": 2}"#,
     ].map { [UInt8]($0.utf8) } + [[0x22, 0xFF, 0x22]],
+    large: hugeDocuments,
     read: { path in
-      let value = try JSONValue(parsing: contents(path))
+      let bytes = try contents(path)
+      let value = try JSONValue(parsing: bytes)
+      // A document of a million values is read for its size alone.
+      guard bytes.count <= 1 << 20 else { return }
       for layout in [JSONValue.Layout.compact, .indented] {
         guard try JSONValue(parsing: value.text(layout)) == value else {
           throw FuzzFailure(message: "written and read again, the document is another")

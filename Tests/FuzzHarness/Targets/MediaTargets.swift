@@ -33,6 +33,25 @@ private func spoken(rate: Int = 8_000, count: Int = 6_400) -> [UInt8] {
   waveFile(rate: rate, bits: 8, data: (0..<count).map { UInt8(truncatingIfNeeded: $0 &* $0 >> 7) })
 }
 
+/// Images that are none, or are not whole.
+private let refusedImages: [String] = [
+  "P1 1 1 1", "P4", "P7", "P9", "P5 0 1 255 ", "P5 1 1 0 ", "P5 1 1 65536 ", "P5 1 1 255",
+  "P5 1 1 1 \u{2}",
+  "P5 99999999 99999999 255 ", "P5 4096 99999999 255 ", "P2 2 2 9 1 2 3", "P2 1 1 9 10",
+  "P2 1 1 9 1 2", "P",
+]
+
+/// Sounds that no model takes, and files that are no sounds.
+private let refusedSounds: [[UInt8]] = [
+  waveFile(tag: 2), waveFile(tag: 3, bits: 64, data: [0, 0, 0, 0, 0, 0, 0xF0, 0x7F]),
+  waveFile(channels: 257),
+  waveFile(rate: 2_000_000), waveFile(rate: 0), waveFile(tag: 0xFFFE, tail: extensibleTail),
+  waveFile(tag: 0xFFFE),
+  waveFile(data: [1, 2, 3]), waveFile(dataCount: 100), waveFile() + [0], Array(waveFile().prefix(20)),
+  [],
+  spoken(rate: 16_000), spoken(count: 6_399), waveFile(dataCount: 0),
+]
+
 extension FuzzTarget {
   /// Sound, as far as its log-mel.
   static let wav = FuzzTarget(
@@ -40,30 +59,20 @@ extension FuzzTarget {
     seeds: [
       [FuzzFile("a.wav", spoken(), waveLayout)]
     ],
-    directed: [
+    directed: each(refusedSounds) { [FuzzFile("a.wav", $0, waveLayout)] } + [
       { random in
         let bits = random.pick([8, 16, 24, 32, 64, 12])
         let data = [UInt8](repeating: 1, count: 2 * bits)
         return [FuzzFile("a.wav", waveFile(tag: random.pick([1, 1, 3]), bits: bits, data: data), waveLayout)]
-      },
-      { random in
-        let made = random.pick([
-          waveFile(tag: 2), waveFile(tag: 3, bits: 64, data: [0, 0, 0, 0, 0, 0, 0xF0, 0x7F]),
-          waveFile(channels: 257),
-          waveFile(rate: 2_000_000), waveFile(rate: 0), waveFile(tag: 0xFFFE, tail: extensibleTail),
-          waveFile(tag: 0xFFFE),
-          waveFile(data: [1, 2, 3]), waveFile(dataCount: 100), waveFile() + [0], Array(waveFile().prefix(20)),
-          [],
-          spoken(rate: 16_000), spoken(count: 6_399), waveFile(dataCount: 0),
-        ])
-        return [FuzzFile("a.wav", made, waveLayout)]
-      },
+      }
+    ],
+    large: [
       { random in
         // As many samples as are taken, and one more; they occupy no space on the disk.
         let count = random.pick([1 << 24, 1 << 24 + 1, 1 << 26])
         let header = waveFile(bits: 8, data: [], dataCount: count)
         return [FuzzFile("a.wav", header, zerosUpTo: header.count + count)]
-      },
+      }
     ],
     read: { folder in
       let file = try WAVFile(contentsOf: URL(fileURLWithPath: "\(folder)/a.wav"))
@@ -76,23 +85,16 @@ extension FuzzTarget {
     "pnm", errors: [],
     seeds: [
       ("P5 2 2 255\n", [1, 2, 3, 4]), ("P2\n# a comment\n2 2\n15\n", Array("0 1 2 15\n".utf8)),
-      ("P6\n1 1\n255\n", [1, 2, 3]), ("P3 1 1 9 ", Array("1 2 3".utf8)), ("P5 1 2 300\n", [0, 1, 1, 44]),
+      ("P6\n1 1\n255\n", [1, 2, 3]), ("P3 1 1 9 ", Array("1 2 3".utf8)),
+      ("P5 2 2 300\n", [0, 1, 1, 44, 0, 0, 0, 9]),
     ].map { header, data in [FuzzFile("a.pnm", Array(header.utf8) + data, imageLayout)] },
-    directed: [
-      { random in
-        let header = random.pick([
-          "P1 1 1 1", "P4", "P7", "P9", "P5 0 1 255 ", "P5 1 1 0 ", "P5 1 1 65536 ", "P5 1 1 255",
-          "P5 1 1 1 \u{2}",
-          "P5 99999999 99999999 255 ", "P5 4096 99999999 255 ", "P2 2 2 9 1 2 3", "P2 1 1 9 10",
-          "P2 1 1 9 1 2", "P",
-        ])
-        return [FuzzFile("a.pnm", [UInt8](header.utf8), imageLayout)]
-      },
+    directed: each(refusedImages) { [FuzzFile("a.pnm", [UInt8]($0.utf8), imageLayout)] } + [],
+    large: [
       { random in
         let (side, channels) = random.pick([(5_792, 1), (3_344, 3), (8_192, 1)])
         let header = [UInt8]("P\(channels == 1 ? 5 : 6) \(side) \(side) 255\n".utf8)
         return [FuzzFile("a.pnm", header, zerosUpTo: header.count + side * side * channels)]
-      },
+      }
     ],
     read: { folder in
       let file = try PNMFile(contentsOf: URL(fileURLWithPath: "\(folder)/a.pnm"))

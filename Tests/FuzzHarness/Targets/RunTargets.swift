@@ -95,6 +95,15 @@ private func wholeRun(replacing old: String, with new: String, in file: Int) -> 
   return files
 }
 
+/// A run without samples that asks for as many tables as one may.
+private let widestRun: [FuzzFile] = {
+  var wide = context(samples: 4)
+  (wide.model.layerCount, wide.model.headCount) = (1_024, 341)
+  wide.definition.layers = Array(0..<1_024)
+  wide.definition.heads = Array(0..<341)
+  return runFiles("", wide, [])
+}()
+
 /// What a run folder holds, as `report` and `merge` read it.
 private func stored(_ folder: String) throws -> AttentionMerge.Part {
   let place = RecordPlace(file: "\(folder)/config.json")
@@ -119,6 +128,9 @@ extension FuzzTarget {
     seeds: [wholeRun()],
     directed: [
       { _ in wholeRun([0, 1, 1]) }, { _ in wholeRun([0, 4]) }, { _ in wholeRun([]) },
+      { _ in wholeRun(replacing: #""nonfinite""#, with: #""x":1,"nonfinite""#, in: 1) },
+      { _ in wholeRun(replacing: "[0.5,", with: "[", in: 1) },
+      { _ in wholeRun(replacing: "{", with: "", in: 0) },
       { random in
         wholeRun(
           replacing: random.pick([#""share":["#, #""entropy":["#, #""key_pieces":["#]), with: #""x":["#, in: 1
@@ -142,9 +154,12 @@ extension FuzzTarget {
           replacing: #""replicates": 20"#,
           with: #""replicates": \#(random.pick(["1000001", "0", "-1", "1"]))"#, in: 0)
       },
+    ],
+    large: [
+      { _ in widestRun },
       { _ in
         var files = wholeRun()
-        files[1].contents = .sparse([], count: (1 << 26) + 2)
+        files[1].contents = .sparse([], count: (1 << 24) + 2)
         return files
       },
     ],

@@ -50,6 +50,34 @@ private func folder(textCount: Int) -> [FuzzFile] {
   return files
 }
 
+/// Pieces that the library refuses, and pieces and fields that it must not see.
+private let refusedPieces: [[UInt8]] = [
+  CheckpointBytes.piece("a".utf8), CheckpointBytes.piece("<unk2>".utf8, kind: 2),
+  CheckpointBytes.piece("<0x41>".utf8, kind: 6), CheckpointBytes.field(2, CheckpointBytes.field(35, 1)),
+  (1...65).flatMap { CheckpointBytes.piece([UInt8](repeating: 0x75, count: $0), kind: 4) },
+  CheckpointBytes.piece("z".utf8, score: .nan), CheckpointBytes.piece([0xFF]), CheckpointBytes.piece([]),
+  CheckpointBytes.piece("z".utf8, kind: 7), CheckpointBytes.piece([0x7A, 0, 0x7A]), [0x0A, 0x7F], [0x0B],
+  CheckpointBytes.piece([UInt8](repeating: 0x7A, count: 4_097)),
+]
+
+/// A path that returns to the root, children and a text outside, and a text without an end.
+private let characterMaps: [[UInt8]] = [
+  CheckpointBytes.characterMap(unit: UInt32(UInt8(ascii: "x")) << 10 | UInt32(UInt8(ascii: "x"))),
+  CheckpointBytes.characterMap(unit: 1_000_000 << 10 | UInt32(UInt8(ascii: "x"))),
+  CheckpointBytes.characterMap(leaf: 1 << 31 | 99), CheckpointBytes.characterMap(texts: [0x61]),
+]
+
+/// Pieces that differ, of seven letters each.
+private func manyPieces(count: Int) -> [UInt8] {
+  var bytes: [UInt8] = []
+  bytes.reserveCapacity(count * 18)
+  for number in 0..<count {
+    let letters = (0..<7).map { UInt8(ascii: "a") + UInt8(number >> (4 * $0) & 15) }
+    bytes += [0x0A, 16, 0x0A, 7] + letters + [0x15, 0, 0, 0, 0, 0x18, 1]
+  }
+  return bytes
+}
+
 extension FuzzTarget {
   /// A tokenizer folder, a text to encode and ids to decode.
   static let tokenizer = FuzzTarget(
@@ -61,54 +89,26 @@ extension FuzzTarget {
         settings: #"{"add_prefix_space":false,"extra_special_tokens":{"a":"<image>"}}"#, added: "{}",
         ids: "[3, 10]"),
     ],
-    directed: [
-      { random in
-        let id = random.pick([-1, 28, 1 << 24, .max, .min])
-        return folder(ids: "[1, \(id)]")
-      },
-      { _ in folder(textCount: (1 << 20) + 1) },
-      { random in folder(textCount: 1 << random.pick([10, 16, 20])) },
-      { random in
-        folder(added: random.pick([#"{"<x>":3}"#, #"{"<x>":26}"#, #"{"<x>":27,"<y>":27}"#, #"{"":27}"#]))
-      },
-      { random in
-        folder(
-          settings: random.pick([#"{"pad_token":"<none>"}"#, #"{"additional_special_tokens":["<none>"]}"#]))
-      },
-      { _ in folder(model: CheckpointBytes.trainerSettings(modelType: 1)) },
-      { random in
-        let pieces = random.pick([
-          CheckpointBytes.piece("a".utf8), CheckpointBytes.piece("<unk2>".utf8, kind: 2),
-          CheckpointBytes.piece("<0x41>".utf8, kind: 6),
-          CheckpointBytes.field(2, CheckpointBytes.field(35, 1)),
-          (1...65).flatMap { CheckpointBytes.piece([UInt8](repeating: 0x75, count: $0), kind: 4) },
-        ])
-        return folder(more: pieces)
-      },
-      { random in
-        let pieces = random.pick([
-          CheckpointBytes.piece("z".utf8, score: .nan), CheckpointBytes.piece([0xFF]),
-          CheckpointBytes.piece([]),
-          CheckpointBytes.piece("z".utf8, kind: 7), CheckpointBytes.piece([0x7A, 0, 0x7A]), [0x0A, 0x7F],
-          [0x0B],
-          CheckpointBytes.piece([UInt8](repeating: 0x7A, count: 4_097)),
-        ])
-        return folder(more: pieces)
-      },
-      { random in
-        // A path that returns to the root, children or a text outside, and a text without an end.
-        let map = random.pick([
-          CheckpointBytes.characterMap(unit: UInt32(UInt8(ascii: "x")) << 10 | UInt32(UInt8(ascii: "x"))),
-          CheckpointBytes.characterMap(unit: 1_000_000 << 10 | UInt32(UInt8(ascii: "x"))),
-          CheckpointBytes.characterMap(leaf: 1 << 31 | 99), CheckpointBytes.characterMap(texts: [0x61]),
-        ])
-        return folder(characterMap: map)
-      },
-      { random in
-        var map = CheckpointBytes.characterMap()
-        for _ in 0...random.below(3) { map[random.below(map.count)] = random.byte() }
-        return folder(characterMap: map)
-      },
+    directed: each([-1, 28, 1 << 24, .max, .min]) { folder(ids: "[1, \($0)]") }
+      + each([1 << 10, 1 << 18 + 1]) { folder(textCount: $0) }
+      + each([#"{"<x>":3}"#, #"{"<x>":26}"#, #"{"<x>":27,"<y>":27}"#, #"{"":27}"#]) { folder(added: $0) }
+      + each([#"{"pad_token":"<none>"}"#, #"{"additional_special_tokens":["<none>"]}"#]) {
+        folder(settings: $0)
+      }
+      + each([CheckpointBytes.trainerSettings(modelType: 1), []]) { folder(model: $0) }
+      + each(refusedPieces) { folder(more: $0) }
+      + each(characterMaps) { folder(characterMap: $0) } + [
+        { random in
+          var map = CheckpointBytes.characterMap()
+          for _ in 0...random.below(3) { map[random.below(map.count)] = random.byte() }
+          return folder(characterMap: map)
+        }
+      ],
+    large: [
+      { _ in folder(textCount: 1 << 17) },
+      { _ in folder(text: String(repeating: "ab ", count: 80_000)) },
+      { _ in folder(more: manyPieces(count: SentencePieceTokenizer.pieceLimit - 100)) },
+      { _ in folder(more: manyPieces(count: SentencePieceTokenizer.pieceLimit)) },
     ],
     read: { folder in
       let tokenizer = try SentencePieceTokenizer(folder: URL(fileURLWithPath: folder))

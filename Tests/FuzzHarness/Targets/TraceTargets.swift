@@ -41,7 +41,11 @@ extension FuzzTarget {
       traceFolder([Entry("input_ids", .u8, [3], bytes: [1, 2, 3])], capture: "[]"),
     ],
     directed: [
-      { random in traceFolder(random.pick([[], [mask], [ids, Entry("x", [1], integers: [1])]])) },
+      { _ in traceFolder([mask]) }, { _ in traceFolder([ids, Entry("x", [1], integers: [1])]) },
+      { _ in traceFolder([ids], capture: #"["hidden.3"]"#) }, { _ in traceFolder([ids, image]) },
+      { _ in traceFolder([ids, Entry("attention_mask", [2, 3], integers: [1, 1, 1, 0, 0, 0])]) },
+      { _ in traceFolder([ids, Entry("position_ids", [2, 3], integers: [0, 1, 2, 0, -1, 2])]) },
+      { _ in traceFolder([idsWithMedia, image, audio, positions]) },
       { random in
         let shape = random.pick([[6], [1, 6], [3, 2], [6, 1], [2, 3, 1], [1, 2, 3]])
         let name = random.pick(["input_ids", "attention_mask", "position_ids"])
@@ -68,10 +72,22 @@ extension FuzzTarget {
           [ids],
           capture: #"["\#(random.pick(["hidden.3", "attention.1", "logit", "layers.0", "", "hidden.-1"]))"]"#)
       },
+    ],
+    large: [
       { _ in
-        // A byte for each id, so that a small file asks for many positions.
-        let count = 1_100_000
-        return traceFolder([Entry("input_ids", .u8, [1, count], bytes: [UInt8](repeating: 8, count: count))])
+        // A thousand million ids that occupy no space.
+        let count = 1 << 30
+        let header = [UInt8](
+          #"{"input_ids":{"dtype":"U8","shape":[1,\#(count)],"data_offsets":[0,\#(count)]}}"#.utf8)
+        var files = traceFolder([ids])
+        files[0].contents = .sparse(
+          FuzzLayout.lengthField(header.count) + header, count: 8 + header.count + count)
+        return files
+      },
+      { _ in
+        // One id too many once its image is four rows.
+        let many = [UInt8](repeating: 8, count: Prompt.positionLimit - 1) + [5]
+        return traceFolder([Entry("input_ids", .u8, [1, many.count], bytes: many), image])
       },
     ],
     read: { folder in
