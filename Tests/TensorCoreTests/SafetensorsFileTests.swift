@@ -168,7 +168,8 @@ final class SafetensorsFileTests: XCTestCase {
       let path = try file(header: [0x7B, 0x7D], dataCount: 0, length: length)
       XCTAssertThrowsError(try SafetensorsFile(path: path)) {
         XCTAssertEqual(
-          $0 as? SafetensorsError, .headerTooLong(path: path, found: length, limit: SafetensorsFile.headerLimit))
+          $0 as? SafetensorsError,
+          .headerTooLong(path: path, found: length, limit: SafetensorsFile.headerLimit))
       }
     }
   }

@@ -46,7 +46,8 @@ public final class OracleCase {
   ) throws {
     let expected = try self.stored(name).doubles()
     guard values.count == expected.count else {
-      return XCTFail("\(self.name) \(name): \(values.count) values, expected \(expected.count)", file: file, line: line)
+      return XCTFail(
+        "\(self.name) \(name): \(values.count) values, expected \(expected.count)", file: file, line: line)
     }
     var (largest, place, count) = (0.0, 0, 0)
     for index in values.indices where isReal(index) {
@@ -77,7 +78,8 @@ public final class OracleCase {
   /// Fails for every listed tensor that was neither compared nor used as an input, and prints what was done.
   ///
   /// - Parameter excusing: Tensors that belong to other parts of the project; they are named in the output.
-  public func finish(excusing isExcused: (String) -> Bool = { _ in false }, file: StaticString = #filePath,
+  public func finish(
+    excusing isExcused: (String) -> Bool = { _ in false }, file: StaticString = #filePath,
     line: UInt = #line
   ) {
     let missing = listed.filter { compared[$0] == nil && !used.contains($0) && !isExcused($0) }

@@ -28,14 +28,17 @@ final class AVTLlamaOracleTests: XCTestCase {
       }
       try oracle.compare(values("hidden.0"), with: "\(item).inputs_embeds", absolute: bound("inputs_embeds"))
       for layer in 1...4 {
-        try oracle.compare(values("hidden.\(layer)"), with: "\(item).hidden.\(layer)", absolute: bound("hidden"))
+        try oracle.compare(
+          values("hidden.\(layer)"), with: "\(item).hidden.\(layer)", absolute: bound("hidden"))
       }
       for layer in 0..<4 {
-        try oracle.compare(values("attention.\(layer)"), with: "\(item).attn.\(layer)", absolute: bound("attention"))
+        try oracle.compare(
+          values("attention.\(layer)"), with: "\(item).attn.\(layer)", absolute: bound("attention"))
       }
       let logits = try values("logits")
       try oracle.compare(logits, with: "\(item).logits", absolute: bound("logits"))
-      try oracle.compare(Array(logits.suffix(353)), with: "\(item).logits_last_f64", absolute: bound("logits"))
+      try oracle.compare(
+        Array(logits.suffix(353)), with: "\(item).logits_last_f64", absolute: bound("logits"))
       if listed.contains("\(item).logits_f64") {
         try oracle.compare(logits, with: "\(item).logits_f64", absolute: bound("logits"))
       }
@@ -108,7 +111,8 @@ final class AVTLlamaOracleTests: XCTestCase {
       let ids = try XCTUnwrap(item["input_ids"]?.arrayValue).compactMap(\.intValue)
       let answer = try XCTUnwrap(item["answer_ids"]?.arrayValue).compactMap(\.intValue)
       XCTAssertEqual(prompt.ids, ids + answer, name)
-      XCTAssertEqual(Array(prompt.pieces.prefix(ids.count)), item["pieces"]?.arrayValue?.compactMap(\.stringValue), name)
+      XCTAssertEqual(
+        Array(prompt.pieces.prefix(ids.count)), item["pieces"]?.arrayValue?.compactMap(\.stringValue), name)
       XCTAssertEqual(prompt.promptCount, item["expanded_length"]?.intValue, name)
       XCTAssertEqual(prompt.spans.roles[0], .bos)
       XCTAssertEqual(prompt.spans.roles.count { $0 == .response }, answer.count)

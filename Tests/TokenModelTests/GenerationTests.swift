@@ -50,7 +50,8 @@ final class GenerationTests: XCTestCase {
         to: Generator.Start(
           embeddings: checkpoint.model.textEmbeddings(prompts.flatMap { $0 }),
           context: TokenContext(
-            segments: RowSegments(lengths: prompts.map(\.count)), positions: prompts.flatMap { Array($0.indices) },
+            segments: RowSegments(lengths: prompts.map(\.count)),
+            positions: prompts.flatMap { Array($0.indices) },
             roles: prompts.flatMap { $0.map { _ in .question } })), streamIDs: streams)
     }
     let together = try answers(prompts, streams: [0, 1, 2])
@@ -70,7 +71,8 @@ final class GenerationTests: XCTestCase {
       checkpoint.model.decoder.forward(
         checkpoint.model.textEmbeddings(ids), context: TokenContext(roles: ids.map { _ in .question }),
         options: options
-      ).logits).hostRows()
+      ).logits
+    ).hostRows()
     let cache = KeyValueCache(sequences: 1, capacity: 2)
     options.cache = cache
     for (position, id) in ids.enumerated() {
@@ -78,9 +80,11 @@ final class GenerationTests: XCTestCase {
         checkpoint.model.decoder.forward(
           checkpoint.model.textEmbeddings([id]),
           context: TokenContext(
-            segments: .single(1), positions: [position], roles: [.question], cachedRoles: cache.roles, phase: .decode),
+            segments: .single(1), positions: [position], roles: [.question], cachedRoles: cache.roles,
+            phase: .decode),
           options: options
-        ).logits).hostRows()[0]
+        ).logits
+      ).hostRows()[0]
       for (found, expected) in zip(step, whole[position]) { XCTAssertEqual(found, expected, accuracy: 2e-5) }
     }
   }

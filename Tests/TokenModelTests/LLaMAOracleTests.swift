@@ -69,15 +69,18 @@ final class LLaMAOracleTests: XCTestCase {
       let vocabulary = checkpoint.model.decoder.configuration.vocabularySize
       for layer in 0...layers where listed.contains("\(prefix).hidden.\(layer)") {
         try oracle.compare(
-          values("hidden.\(layer)"), with: "\(prefix).hidden.\(layer)", absolute: hidden, isReal: isRealRow(columns))
+          values("hidden.\(layer)"), with: "\(prefix).hidden.\(layer)", absolute: hidden,
+          isReal: isRealRow(columns))
       }
       if listed.contains("\(prefix).hidden.last") {
         try oracle.compare(
-          values("hidden.\(layers)"), with: "\(prefix).hidden.last", absolute: hidden, isReal: isRealRow(columns))
+          values("hidden.\(layers)"), with: "\(prefix).hidden.last", absolute: hidden,
+          isReal: isRealRow(columns))
       }
       for layer in 0..<layers where listed.contains("\(prefix).attn.\(layer)") {
         try oracle.compare(
-          values("attention.\(layer)"), with: "\(prefix).attn.\(layer)", absolute: attention, isReal: isRealPair)
+          values("attention.\(layer)"), with: "\(prefix).attn.\(layer)", absolute: attention,
+          isReal: isRealPair)
       }
       if listed.contains("\(prefix).last_layer_output_before_norm") {
         try oracle.compare(
@@ -94,7 +97,8 @@ final class LLaMAOracleTests: XCTestCase {
         // transformers computing in bf16, for information: 8 bits of mantissa through three layers. The bound only
         // says that it is the same model.
         try oracle.compare(
-          values("logits"), with: "\(prefix).logits_bf16compute", absolute: 0.1, isReal: isRealRow(vocabulary))
+          values("logits"), with: "\(prefix).logits_bf16compute", absolute: 0.1, isReal: isRealRow(vocabulary)
+        )
       }
     }
     oracle.finish()

@@ -16,7 +16,9 @@ final class ShareInvarianceTests: XCTestCase {
       var request = AttentionRequest()
       request.groups = [Int](repeating: -1, count: keyRows.count)
       for (sequence, roles) in context.keyRoles.enumerated() {
-        for key in roles.indices { request.groups[keyRows.starts[sequence] + key] = ShareInvarianceTests.group(of: key) }
+        for key in roles.indices {
+          request.groups[keyRows.starts[sequence] + key] = ShareInvarianceTests.group(of: key)
+        }
       }
       request.groupCount = 4
       request.wantsGroupMass = true
@@ -36,7 +38,8 @@ final class ShareInvarianceTests: XCTestCase {
     options.queryBlock = queryBlock
     options.logits = .all
     let context = TokenContext(
-      segments: RowSegments(lengths: sequences.map(\.count)), positions: sequences.flatMap { Array($0.indices) },
+      segments: RowSegments(lengths: sequences.map(\.count)),
+      positions: sequences.flatMap { Array($0.indices) },
       roles: sequences.flatMap { $0.map { _ in Role.question } })
     let result = model.decoder.forward(
       model.textEmbeddings(sequences.flatMap { $0 }), context: context, options: options)
