@@ -83,7 +83,8 @@ public struct Checkpoint: Sendable {
       try builder.append(.end)
     }
     return try model.expand(
-      ids: builder.ids, pieces: builder.pieces, roles: builder.roles, media: sample.media, promptCount: promptCount,
+      ids: builder.ids, pieces: builder.pieces, roles: builder.roles, media: sample.media,
+      promptCount: promptCount,
       sample: sample.id)
   }
 }

@@ -121,7 +121,9 @@ struct AttentionJob: @unchecked Sendable {
     for (index, sequence) in sequences.enumerated() {
       for head in 0..<shape.heads {
         for tile in Self.tiles(of: sequence) {
-          for start in stride(from: tile.lowerBound, to: tile.upperBound, by: min(shape.queryBlock, tile.count)) {
+          for start in stride(
+            from: tile.lowerBound, to: tile.upperBound, by: min(shape.queryBlock, tile.count))
+          {
             let kept = start..<min(start + shape.queryBlock, tile.upperBound)
             blocks.append(Block(sequence: index, head: head, rows: tile, kept: kept))
           }

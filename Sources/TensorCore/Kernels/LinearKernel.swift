@@ -53,8 +53,9 @@ extension Kernels {
       let rows = segments[segment]
       for start in stride(from: rows.lowerBound, to: rows.upperBound, by: tileRows) {
         let part = start..<min(start + tileRows, rows.upperBound)
-        if let first = parts.first, panelSize(rows: first.count) != panelSize(rows: part.count)
-          || part.upperBound - first.lowerBound > rowsPerPanel
+        if let first = parts.first,
+          panelSize(rows: first.count) != panelSize(rows: part.count)
+            || part.upperBound - first.lowerBound > rowsPerPanel
         {
           close()
         }
@@ -91,7 +92,8 @@ extension Kernels {
 
   /// Single rows times a panel: a dot product for each row and weight row, which is read once in its stored type.
   private static func multiplySingleRows(
-    _ tile: Tile, _ source: UnsafePointer<Float>, _ weight: LinearWeight, into target: UnsafeMutablePointer<Float>
+    _ tile: Tile, _ source: UnsafePointer<Float>, _ weight: LinearWeight,
+    into target: UnsafeMutablePointer<Float>
   ) {
     let (inner, columns) = (weight.inputSize, weight.outputSize)
     func multiply(_ weights: UnsafeRawPointer, _ type: ElementType) {
@@ -99,7 +101,8 @@ extension Kernels {
       for column in tile.panel {
         let line = unsafe weights + column * inner * type.byteCount
         for rows in tile.parts {
-          unsafe target[rows.lowerBound * columns + column] = unsafe dot(line, source + rows.lowerBound * inner, inner)
+          unsafe target[rows.lowerBound * columns + column] = unsafe dot(
+            line, source + rows.lowerBound * inner, inner)
         }
       }
     }

@@ -51,7 +51,9 @@ extension Tensor {
       other.shape[transposingOther ? 1 : 0] == inner, "inner sizes differ: \(shape) and \(other.shape)")
     let output = Tensor(uninitialized: [rows, columns])
     let (lda, ldb) = (max(shape[1], 1), max(other.shape[1], 1))
-    let rowTiles = stride(from: 0, to: rows, by: Kernels.tileRows).map { $0..<min($0 + Kernels.tileRows, rows) }
+    let rowTiles = stride(from: 0, to: rows, by: Kernels.tileRows).map {
+      $0..<min($0 + Kernels.tileRows, rows)
+    }
     let columnTiles = Kernels.evenRanges(columns, limit: Kernels.tileColumns)
     let (a, b, c) = unsafe (Shared(base), Shared(other.base), Shared(output.base))
     Workers.forEachChunk(rowTiles.count * columnTiles.count, operations: rows * columns * inner) { tile in

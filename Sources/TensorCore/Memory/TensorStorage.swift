@@ -44,7 +44,9 @@ final class BufferPool: Sendable {
     let byteCount = Self.sizeClass(max(floats, 1) * MemoryLayout<Float>.stride)
     guard byteCount >= Self.smallest else {
       let raw = UnsafeMutableRawPointer.allocate(byteCount: byteCount, alignment: 64)
-      return unsafe (raw.bindMemory(to: Float.self, capacity: byteCount / MemoryLayout<Float>.stride), byteCount)
+      return unsafe (
+        raw.bindMemory(to: Float.self, capacity: byteCount / MemoryLayout<Float>.stride), byteCount
+      )
     }
     let (kept, evicted) = state.withLock { state -> (UInt?, [(address: UInt, byteCount: Int)]) in
       state.usedBytes += byteCount
@@ -108,7 +110,8 @@ final class BufferPool: Sendable {
   // Straight from the system: the allocator would keep large buffers on its heap in between, where they can neither be
   // given back nor always reused.
   private static func map(_ byteCount: Int) -> UnsafeMutablePointer<Float> {
-    guard let raw = unsafe mmap(nil, byteCount, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0) else {
+    guard let raw = unsafe mmap(nil, byteCount, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0)
+    else {
       preconditionFailure("mmap gives an address")
     }
     unsafe require(raw != MAP_FAILED, "the system has no \(byteCount) bytes of memory left")

@@ -116,7 +116,8 @@ public struct ConfigurationReader: Sendable {
     var ids: [Int] = []
     for value in values {
       guard let id = value.intValue else {
-        throw .wrongKind(path: path, key: prefix + key, found: value.kind, expected: "a token id or a list of them")
+        throw .wrongKind(
+          path: path, key: prefix + key, found: value.kind, expected: "a token id or a list of them")
       }
       guard 0..<limit ~= id else {
         throw .outOfRange(path: path, key: prefix + key, found: "\(id)", expected: "an id below \(limit)")

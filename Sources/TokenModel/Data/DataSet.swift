@@ -157,6 +157,18 @@ public struct DataSet: Sendable {
     }
   }
 
+  /// Whether an item says what the right answer is; its media are not read.
+  public func hasAnswer(at index: Int) -> Bool {
+    guard 0..<records.count ~= index, let record = try? records.value(at: index) else { return false }
+    switch format {
+    case .questions: return record["y"]?.stringValue != nil
+    case .records: return record["answer"]?.stringValue != nil
+    case .conversations:
+      let last = record["conversations"]?.arrayValue?.last?["from"]?.stringValue
+      return last == "gpt" || last == "assistant"
+    }
+  }
+
   private func string(_ key: String, _ record: JSONObject, _ index: Int) throws(DataSetError) -> String {
     guard let value = record[key] else {
       throw .missingKey(path: url.path, record: place(index), key: key)

@@ -31,7 +31,8 @@ public struct Generator {
       self.init(
         embeddings: Tensor.concatenated(prompts.map { model.embeddings($0) }),
         context: TokenContext(
-          segments: RowSegments(lengths: prompts.map(\.count)), positions: prompts.flatMap { Array(0..<$0.count) },
+          segments: RowSegments(lengths: prompts.map(\.count)),
+          positions: prompts.flatMap { Array(0..<$0.count) },
           roles: prompts.flatMap(\.spans.roles)))
     }
   }
@@ -72,7 +73,8 @@ public struct Generator {
     options.observers = observers
     options.interventions = interventions
     var positions = (0..<count).map { index in
-      start.context.segments[index].isEmpty ? 0 : start.context.positions[start.context.segments[index].upperBound - 1]
+      start.context.segments[index].isEmpty
+        ? 0 : start.context.positions[start.context.segments[index].upperBound - 1]
     }
     var ids = [[Int]](repeating: [], count: count)
     var logProbabilities = [[Float]](repeating: [], count: count)

@@ -26,7 +26,8 @@ public struct MergeBranches: Intervention {
   public func edit(_ tensor: Tensor, _ name: TensorName, context: TokenContext) -> Tensor {
     let segments = context.segments
     require(
-      segments.count == weights.count && (1..<segments.count).allSatisfy { segments[$0].count == segments[0].count },
+      segments.count == weights.count
+        && (1..<segments.count).allSatisfy { segments[$0].count == segments[0].count },
       "\(weights.count) branches of one length, found \(segments.count) sequences")
     let roles = Array(context.roles[segments[0]])
     var merged: Tensor?

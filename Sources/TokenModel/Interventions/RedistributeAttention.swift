@@ -54,7 +54,9 @@ public struct RedistributeAttention: Intervention {
         if !isSink { gainMass += probability }
       }
     }
-    guard mediumMass >= minimumShare, gainMass >= minimumNonSinkShare * mediumMass, gainMass > 0 else { return }
+    guard mediumMass >= minimumShare, gainMass >= minimumNonSinkShare * mediumMass, gainMass > 0 else {
+      return
+    }
     let gain = 1 + (1 - kept) * sinkMass / gainMass
     for key in probabilities.indices {
       if sinks.contains(key) {

@@ -49,7 +49,9 @@ struct ForwardPass {
     for intervention in options.interventions where intervention.edits(name) {
       let shape = tensor.shape
       tensor = intervention.edit(tensor, name, context: context)
-      require(tensor.shape == shape, "an intervention changed the shape of \(name) from \(shape) to \(tensor.shape)")
+      require(
+        tensor.shape == shape, "an intervention changed the shape of \(name) from \(shape) to \(tensor.shape)"
+      )
     }
     for observer in options.observers where observer.wants(name) {
       observer.observe(tensor, name, context: context)

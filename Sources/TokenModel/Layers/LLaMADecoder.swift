@@ -68,7 +68,8 @@ public final class LLaMADecoder: Sendable {
         down: try feedForward.linear("down_proj", from: inner, to: hidden, hasBias: hasInnerBias))
     }
     finalNorm = try model.tensor("norm.weight", shape: [hidden])
-    head = configuration.tiesEmbeddings
+    head =
+      configuration.tiesEmbeddings
       ? Linear(weight: embedding)
       : try weights.linear("lm_head", from: hidden, to: configuration.vocabularySize)
     rotary = RotaryEmbedding(
@@ -95,19 +96,26 @@ public final class LLaMADecoder: Sendable {
   }
 
   private func attend(
-    _ layer: Layer, _ index: Int, _ hidden: Tensor, _ tables: (cosine: Tensor, sine: Tensor), _ pass: ForwardPass
+    _ layer: Layer, _ index: Int, _ hidden: Tensor, _ tables: (cosine: Tensor, sine: Tensor),
+    _ pass: ForwardPass
   ) -> Tensor {
     let context = pass.context
     let normed = pass.site(
-      .attentionNorm, layer: index, hidden.rmsNorm(weight: layer.inputNorm, epsilon: configuration.normEpsilon))
+      .attentionNorm, layer: index,
+      hidden.rmsNorm(weight: layer.inputNorm, epsilon: configuration.normEpsilon))
     let query = pass.site(
       .query, layer: index, rotated(layer.query(normed, context), norm: layer.queryNorm, tables))
-    let newKey = pass.site(.key, layer: index, rotated(layer.key(normed, context), norm: layer.keyNorm, tables))
+    let newKey = pass.site(
+      .key, layer: index, rotated(layer.key(normed, context), norm: layer.keyNorm, tables))
     let newValue = pass.site(.value, layer: index, layer.value(normed, context))
     let (keys, values, keyRows) =
       pass.options.cache?.append(keys: newKey, values: newValue, layer: index, context: context)
-      ?? (newKey, newValue, KeyRows(starts: (0..<context.segments.count).map { context.segments[$0].lowerBound },
-        count: newKey.rows))
+      ?? (
+        newKey, newValue,
+        KeyRows(
+          starts: (0..<context.segments.count).map { context.segments[$0].lowerBound },
+          count: newKey.rows)
+      )
     let attended = attention(query, keys, values, keyRows, index, pass)
     let output = pass.site(
       .attentionOutput, layer: index, layer.output(pass.site(.attention, layer: index, attended), context))
@@ -145,7 +153,9 @@ public final class LLaMADecoder: Sendable {
     }
     var output: Tensor?
     for observer in pass.options.observers {
-      guard let request = observer.attentionRequest(layer: index, context: context, keyRows: keyRows) else { continue }
+      guard let request = observer.attentionRequest(layer: index, context: context, keyRows: keyRows) else {
+        continue
+      }
       let result = attend(request)
       output = output ?? result.output
       if let statistics = result.statistics { observer.observe(statistics, layer: index, context: context) }
@@ -176,7 +186,8 @@ public final class LLaMADecoder: Sendable {
       })
   }
 
-  private func feedForwardRows(_ layer: Layer, _ index: Int, _ hidden: Tensor, _ pass: ForwardPass) -> Tensor {
+  private func feedForwardRows(_ layer: Layer, _ index: Int, _ hidden: Tensor, _ pass: ForwardPass) -> Tensor
+  {
     let context = pass.context
     let normed = pass.site(
       .feedForwardNorm, layer: index,
@@ -202,7 +213,8 @@ public final class LLaMADecoder: Sendable {
       }
     case .rows(let list): rows = list
     }
-    let isWatched = pass.options.observers.contains { $0.wants(TensorName(.finalNorm)) }
+    let isWatched =
+      pass.options.observers.contains { $0.wants(TensorName(.finalNorm)) }
       || pass.options.interventions.contains { $0.edits(TensorName(.finalNorm)) }
     guard !rows.isEmpty || isWatched else { return ForwardResult(logitRows: [], logits: nil) }
     let final: Tensor

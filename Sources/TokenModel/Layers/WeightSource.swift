@@ -32,7 +32,9 @@ public struct WeightSource {
   }
 
   /// A linear layer `name.weight` with, if asked for, `name.bias`.
-  public func linear(_ name: String, from inputSize: Int, to outputSize: Int, hasBias: Bool = false) throws -> Linear {
+  public func linear(_ name: String, from inputSize: Int, to outputSize: Int, hasBias: Bool = false) throws
+    -> Linear
+  {
     Linear(
       weight: try matrix(name + ".weight", rows: outputSize, columns: inputSize),
       bias: hasBias ? try tensor(name + ".bias", shape: [outputSize]) : nil)

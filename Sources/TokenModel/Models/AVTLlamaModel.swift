@@ -11,7 +11,8 @@ public import TensorCore
 /// in place; the mask is causal over the whole sequence.
 public struct AVTLlamaModel: LanguageModel {
   public static let modelType = "avt_llama"
-  public static let summary = "audio-visual-text LLaMA: image patches and log-mel frames as rows of the decoder"
+  public static let summary =
+    "audio-visual-text LLaMA: image patches and log-mel frames as rows of the decoder"
 
   /// How one modality of media becomes rows.
   struct MediumEmbedding: Sendable {
@@ -71,7 +72,8 @@ public struct AVTLlamaModel: LanguageModel {
     }
     let ids = 0...(text.vocabularySize - 1)
     image = try embedding(
-      "image", imageReader, inputSize: imageSettings.channels * imageSettings.patchSize * imageSettings.patchSize,
+      "image", imageReader,
+      inputSize: imageSettings.channels * imageSettings.patchSize * imageSettings.patchSize,
       rows: imageSettings.grid.rows * imageSettings.grid.columns, modalityRow: 1,
       id: try reader.integer("image_token_id", in: ids))
     audio = try embedding(
@@ -84,10 +86,13 @@ public struct AVTLlamaModel: LanguageModel {
     }
   }
 
-  private static func imageSettings(_ reader: ConfigurationReader) throws(ConfigurationError) -> ImageSettings {
+  private static func imageSettings(_ reader: ConfigurationReader) throws(ConfigurationError) -> ImageSettings
+  {
     let settings = ImageSettings(
-      channels: try reader.integer("channels", in: 1...64), height: try reader.integer("height", in: 1...4096),
-      width: try reader.integer("width", in: 1...4096), patchSize: try reader.integer("patch_size", in: 1...4096))
+      channels: try reader.integer("channels", in: 1...64),
+      height: try reader.integer("height", in: 1...4096),
+      width: try reader.integer("width", in: 1...4096),
+      patchSize: try reader.integer("patch_size", in: 1...4096))
     guard settings.height % settings.patchSize == 0, settings.width % settings.patchSize == 0 else {
       throw .outOfRange(
         path: reader.path, key: "image_config.patch_size", found: "\(settings.patchSize)",
@@ -96,9 +101,11 @@ public struct AVTLlamaModel: LanguageModel {
     return settings
   }
 
-  private static func audioSettings(_ reader: ConfigurationReader) throws(ConfigurationError) -> AudioSettings {
+  private static func audioSettings(_ reader: ConfigurationReader) throws(ConfigurationError) -> AudioSettings
+  {
     let settings = AudioSettings(
-      melBins: try reader.integer("mel_bins", in: 1...4096), frames: try reader.integer("frames", in: 1...(1 << 20)),
+      melBins: try reader.integer("mel_bins", in: 1...4096),
+      frames: try reader.integer("frames", in: 1...(1 << 20)),
       framesPerToken: try reader.integer("frames_per_token", in: 1...4096))
     guard settings.frames % settings.framesPerToken == 0 else {
       throw .outOfRange(
@@ -133,7 +140,9 @@ public struct AVTLlamaModel: LanguageModel {
   public func mediumEmbeddings(_ medium: Medium) -> Tensor {
     let embedding = medium.modality == .image ? image : audio
     let order = medium.modality == .image ? imageOrder : audioOrder
-    let elements = order.map { (Float(medium.bytes[$0]) / 255 - embedding.mean) / embedding.standardDeviation }
+    let elements = order.map {
+      (Float(medium.bytes[$0]) / 255 - embedding.mean) / embedding.standardDeviation
+    }
     let inputs = Tensor(
       elements, shape: [embedding.positions.shape[0], embedding.projection.inputSize])
     return embedding.projection.weight.forward(inputs, bias: embedding.projection.bias) + embedding.positions

@@ -5,7 +5,8 @@ public import TensorCore
 /// The prompt is the text of the turns as it stands, after the id that begins a sequence.
 public struct LLaMAModel: LanguageModel {
   public static let modelType = "llama"
-  public static let summary = "LLaMA 1 to 3 and derivatives (text only): grouped-query attention, rotary positions, SwiGLU"
+  public static let summary =
+    "LLaMA 1 to 3 and derivatives (text only): grouped-query attention, rotary positions, SwiGLU"
 
   public let decoder: LLaMADecoder
   public let modalities: [Modality] = []

@@ -1,4 +1,3 @@
-
 /// The families mmprobe knows: the literal list that `model_type` is looked up in.
 public enum ModelFamilies {
   /// One entry of the list.

@@ -16,7 +16,9 @@ public protocol ForwardObserver: AnyObject {
 }
 
 extension ForwardObserver {
-  public func attentionRequest(layer: Int, context: TokenContext, keyRows: KeyRows) -> AttentionRequest? { nil }
+  public func attentionRequest(layer: Int, context: TokenContext, keyRows: KeyRows) -> AttentionRequest? {
+    nil
+  }
   public func observe(_ statistics: AttentionStatistics, layer: Int, context: TokenContext) {}
   public func wants(_ name: TensorName) -> Bool { false }
   public func observe(_ tensor: Tensor, _ name: TensorName, context: TokenContext) {}

@@ -18,7 +18,9 @@ public struct Prompt: Sendable, Equatable {
   ///   - spans: Built from exactly these ids and media.
   ///   - promptCount: At most `spans.count`.
   public init(ids: [Int], pieces: [String], media: [Medium], spans: SpanMap, promptCount: Int) {
-    (self.ids, self.pieces, self.media, self.spans, self.promptCount) = (ids, pieces, media, spans, promptCount)
+    (self.ids, self.pieces, self.media, self.spans, self.promptCount) = (
+      ids, pieces, media, spans, promptCount
+    )
   }
 
   /// The number of expanded positions.

@@ -53,7 +53,8 @@ public enum PromptError: DescribedError {
     case .wrongMediumShape(let sample, let modality, let found, let expected):
       "\(sample.shown()): the \(modality) has shape \(found.prefix(16)), the model takes \(expected)"
     case .noUserTurn(let sample): "\(sample.shown()): the conversation does not end with a turn of the user"
-    case .unsupportedSpeaker(let sample, let speaker): "\(sample.shown()): this model has no format for a \(speaker) turn"
+    case .unsupportedSpeaker(let sample, let speaker):
+      "\(sample.shown()): this model has no format for a \(speaker) turn"
     case .idOutOfRange(let sample, let id, let vocabulary):
       "\(sample.shown()): token id \(id) is outside the vocabulary of \(vocabulary)"
     case .noTokenizer(let path): "\(path): no tokenizer.model in the folder"
@@ -66,11 +67,13 @@ public enum PromptError: DescribedError {
     switch self {
     case .placeholderMismatch: "remove or add placeholders, or name the missing media in the record"
     case .unsupportedModality: "leave the medium out, or choose a model that takes it"
-    case .wrongMediumShape: "convert the medium to the size the model was made for; 'mmprobe inspect' prints it"
+    case .wrongMediumShape:
+      "convert the medium to the size the model was made for; 'mmprobe inspect' prints it"
     case .noUserTurn: "end the conversation with a question; the answer after it is optional"
     case .unsupportedSpeaker: "put the text into a turn of the user"
     case .idOutOfRange: "check that the tokenizer belongs to the model"
-    case .noTokenizer: "copy the tokenizer files next to config.json, or give ids with 'mmprobe trace --inputs'"
+    case .noTokenizer:
+      "copy the tokenizer files next to config.json, or give ids with 'mmprobe trace --inputs'"
     case .tooLong: "shorten the text, or use fewer media"
     }
   }

@@ -41,14 +41,16 @@ public struct Sample: Sendable, Equatable {
   public var tags: [String: String]
 
   public init(
-    index: Int, id: String, turns: [Turn], media: [Medium], answer: String? = nil, tags: [String: String] = [:]
+    index: Int, id: String, turns: [Turn], media: [Medium], answer: String? = nil,
+    tags: [String: String] = [:]
   ) {
     (self.index, self.id, self.turns, self.media) = (index, id, turns, media)
     (self.answer, self.tags) = (answer, tags)
   }
 
   /// A question about media, which come first in their order.
-  public init(index: Int = 0, id: String, media: [Medium], question: String, answer: String? = nil,
+  public init(
+    index: Int = 0, id: String, media: [Medium], question: String, answer: String? = nil,
     tags: [String: String] = [:]
   ) {
     let placeholders = media.map { "<\($0.modality.rawValue)>" }.joined()

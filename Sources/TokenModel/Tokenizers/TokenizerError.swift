@@ -46,7 +46,8 @@ public enum TokenizerError: DescribedError {
     switch self {
     case .malformedModel(let path, let offset, let expected):
       "\(path): not a SentencePiece model at byte \(offset): expected \(expected)"
-    case .unusableModel(let path, let reason): "\(path): this SentencePiece model cannot be used: \(reason.shown())"
+    case .unusableModel(let path, let reason):
+      "\(path): this SentencePiece model cannot be used: \(reason.shown())"
     case .conflictingToken(let path, let token, let id, let reason):
       "\(path): the added token \(token.inQuotes) has the id \(id), but \(reason)"
     case .unknownToken(let path, let key, let token):

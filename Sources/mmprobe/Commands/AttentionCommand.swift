@@ -339,7 +339,7 @@ private struct Source {
   let description: AttentionContext.Data
   /// Gives the sample of an index.
   let sample: (Int) throws -> Sample
-  /// Whether the first sample has an answer.
+  /// Whether every sample has an answer.
   let hasAnswers: Bool
 
   init(_ options: DataOptions, _ conversation: SampleOptions, _ checkpoint: Checkpoint) throws {
@@ -357,6 +357,6 @@ private struct Source {
     description = .init(
       name: data.url.lastPathComponent, sha256: data.sha256, sampleCount: options.count(of: data))
     sample = { try data.sample(at: $0, for: model) }
-    hasAnswers = (try? data.sample(at: 0, for: model))?.answer != nil
+    hasAnswers = (0..<options.count(of: data)).allSatisfy(data.hasAnswer)
   }
 }

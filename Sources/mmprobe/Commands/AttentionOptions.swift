@@ -28,14 +28,14 @@ struct AttentionOptions {
   }
 
   static let queries = Option<AttentionDefinition.Queries?>.choice(
-    "queries", "SET", absence: "answer if the data has answers, else generated",
+    "queries", "SET", absence: "answer if every sample has one, else generated",
     "rows whose attention is measured")
   static let groups = Option<[String]>.list(
     "groups", "LIST", absence: "each role its own group",
     "groups of keys: roles, or NAME=ROLE+ROLE, with commas between; roles left out are the group other")
   static let sinks = Option<SinkChoice>.choice(
-    "exclude-sinks", "WHICH", default: .none,
-    "also give shares without the bos token, or without detected sinks")
+    "exclude-sinks", "WHICH", default: .bos,
+    "also give shares without the bos token, or without all detected sinks")
   static let layers = Option<IndexSelection>.custom(
     "layers", "LIST", default: .all, notes: "default all; as in 0,1,8-15", "layers to measure, from 0",
     read: IndexSelection.read)

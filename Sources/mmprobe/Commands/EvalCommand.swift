@@ -10,8 +10,8 @@ struct EvalCommand: Command {
   static let summary = "exact match of greedy answers over a data set, with intervals"
   static let discussion = """
     Every question is answered greedily; an answer is right if it equals the
-    expected one, spaces around it aside. Prints accuracy overall and by tag (such as
-    the type of the question) with Wilson intervals. With -o the answers go to
+    expected one, spaces around it aside. Prints accuracy overall and by tag (such
+    as the type of the question) with Wilson intervals. With -o the answers go to
     samples.jsonl and the figures to result.json in a run folder.
     """
   static let keys = Option<[String]>.list(

@@ -78,12 +78,16 @@ struct InspectCommand: Command {
       lines.append(
         (
           "stored as \(type.type.rawValue)",
-          "\(Support.grouped(type.tensorCount)) tensors, \(Support.grouped(type.elementCount)) elements, "
+          "\(Support.counted(type.tensorCount, "tensor")), \(Support.grouped(type.elementCount)) elements, "
             + ByteCount.text(type.byteCount)
         ))
     }
     lines.append(
-      ("mapped", ByteCount.text(inspection.byteCount) + " in \(checkpoint.weights.files.count) files"))
+      (
+        "mapped",
+        ByteCount.text(inspection.byteCount)
+          + " in \(Support.counted(checkpoint.weights.files.count, "file"))"
+      ))
     lines.append(
       ("tokenizer", checkpoint.tokenizer.map { "\(Support.grouped($0.vocabularySize)) pieces" } ?? "none"))
     for medium in inspection.media {

@@ -25,6 +25,11 @@ enum Support {
     return (count < 0 ? "-" : "") + text
   }
 
+  /// A count with its noun, such as `1 file` and `2,000 files`.
+  static func counted(_ count: Int, _ noun: String) -> String {
+    "\(grouped(count)) \(noun)" + (count == 1 ? "" : "s")
+  }
+
   /// Sizes of axes, such as `1 x 8 x 8`.
   static func shape(_ sizes: [Int]) -> String { sizes.map(String.init).joined(separator: " x ") }
 
