@@ -70,7 +70,7 @@ enum Program {
 }
 
 /// A folder that goes when the last reference to it does.
-final class TemporaryFolder {
+final class TemporaryFolder: Sendable {
   private let root: URL
 
   init() throws {

@@ -29,6 +29,30 @@ final class FuzzTests: XCTestCase {
     XCTAssertEqual(status, 0, report)
   }
 
+  /// An error type that no reader under test throws would never be seen by the harness.
+  func testEveryErrorTypeIsUnderTestOrLeftOutForAReason() throws {
+    let (status, report) = try runHarness(["--list-errors"])
+    XCTAssertEqual(status, 0)
+    let known = Set(
+      report.split(separator: "\n").compactMap { $0.split(separator: " ").first.map(String.init) })
+    let sources = URL(fileURLWithPath: #filePath).deletingLastPathComponent().deletingLastPathComponent()
+      .deletingLastPathComponent().appendingPathComponent("Sources")
+    var declared: Set<String> = []
+    let files = try XCTUnwrap(FileManager.default.enumerator(at: sources, includingPropertiesForKeys: nil))
+    for case let file as URL in files where file.pathExtension == "swift" {
+      let text = try String(contentsOf: file, encoding: .utf8)
+      for match in text.matches(
+        of: /(?m)^\s*(?:public |package |private |fileprivate )?enum (\w+):[^{\n]*\bDescribedError\b/)
+      {
+        declared.insert(String(match.1))
+      }
+    }
+    XCTAssertGreaterThan(declared.count, 15)
+    XCTAssertEqual(
+      declared.subtracting(known), [], "register these in Tests/FuzzHarness/Targets, or say why not")
+    XCTAssertEqual(known.subtracting(declared), [], "these are no longer in Sources")
+  }
+
   /// A harness that finds nothing proves nothing: readers with planted faults must be caught.
   func testTheHarnessFindsCrashesHangsWasteAndStrangeErrors() throws {
     let (status, report) = try runHarness(
