@@ -55,7 +55,11 @@ struct RandomLLaMA {
     }
     return try StoredTensor(
       name: name, elementType: .bf16, shape: shape,
-      storage: StoredBytes(elements: values.map { UInt16(truncatingIfNeeded: $0.bitPattern >> 16) }))
+      storage: .owned(
+        values.flatMap { value in
+          let bits = UInt16(truncatingIfNeeded: value.bitPattern >> 16)
+          return [UInt8(truncatingIfNeeded: bits), UInt8(truncatingIfNeeded: bits >> 8)]
+        }))
   }
 
   /// A data file of texts of at least so many tokens each.
