@@ -178,7 +178,8 @@ final class RunResumeTests: XCTestCase {
   /// Every file of a run, below its folder; not the lock, and not run.json, which has times.
   private static func files(_ run: String) throws -> [String] {
     try FileManager.default.subpathsOfDirectory(atPath: run).filter { name in
-      let kind = try? FileManager.default.attributesOfItem(atPath: "\(run)/\(name)")[.type] as? FileAttributeType
+      let kind =
+        try? FileManager.default.attributesOfItem(atPath: "\(run)/\(name)")[.type] as? FileAttributeType
       return kind != .typeDirectory && ![".mmprobe-lock", "run.json", "log.txt"].contains(name)
     }.sorted()
   }

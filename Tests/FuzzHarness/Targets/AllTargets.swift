@@ -37,5 +37,6 @@ extension FuzzTarget {
     "TensorWriteError":
       "what is to be written is the program's own; SafetensorsFileTests, NPYFileTests, NPZFileTests",
     "UsageError": "speaks of the command line; CommandTests",
+    "EvaluationError": "speaks of a well-formed record that has no answer",
   ]
 }
