@@ -55,7 +55,7 @@ struct RandomLLaMA {
     }
     return try StoredTensor(
       name: name, elementType: .bf16, shape: shape,
-      storage: StoredBytes(elements: values.map { UInt16(truncatingIfNeeded: $0.bitPattern >> 16) }))
+      storage: .owned(values.flatMap { [UInt8($0.bitPattern >> 16 & 0xFF), UInt8($0.bitPattern >> 24)] }))
   }
 
   /// A data file of texts of at least so many tokens each.
