@@ -37,6 +37,11 @@ public enum AttentionMask: Sendable, Equatable {
 struct VisibleKeys {
   var first: Range<Int>
   var second: Range<Int>
+
+  /// The last visible key, plus 1.
+  var end: Int { second.upperBound }
+  /// The keys before it that cannot be seen.
+  var gap: Range<Int> { first.upperBound..<second.lowerBound }
 }
 
 extension AttentionMask {
@@ -183,7 +188,7 @@ public struct Attention: Sendable {
   ///   - keyBlock: At least 1.
   public init(
     heads: Int, keyValueHeads: Int, headSize: Int, scale: Float? = nil, queryBlock: Int = 128,
-    keyBlock: Int = 512
+    keyBlock: Int = 256
   ) {
     require(
       heads > 0 && keyValueHeads > 0 && heads % keyValueHeads == 0 && headSize > 0 && queryBlock > 0

@@ -60,7 +60,7 @@ final class AttentionRecordTests: XCTestCase {
       ("tags", nil, .missingKey(place: place, key: "tags")),
       ("seconds", 1, .unknownKey(place: place, key: "seconds")),
       ("id", 7, .wrongType(place: place, key: "id", found: "a number", expected: "a string")),
-      ("index", -1, .wrongValue(place: place, key: "index", found: "-1", expected: "at least 0")),
+      ("index", -1, .wrongValue(place: place, key: "index", found: "-1", expected: "0 to 1099511627776")),
       ("share", [0.5], .wrongCount(place: place, key: "share", found: 1, expected: shares)),
       (
         "share", .array([JSONValue](repeating: 2, count: shares)),

@@ -178,6 +178,39 @@ final class AttentionTests: XCTestCase {
     }
   }
 
+  func testAQueryRowHasTheSameBitsForAnyQueryBlock() throws {
+    for (index, mask) in masks.enumerated() {
+      let (output, whole) = try run(makeCase(mask: mask, block: (128, 16)), everything())
+      let mass = try XCTUnwrap(whole.groupMass)
+      for block in [1, 2, 3, 7, 64] {
+        let (found, statistics) = try run(makeCase(mask: mask, block: (block, 16)), everything())
+        assertSameBits(found, output, "mask \(index) block \(block)")
+        assertSameBits(try XCTUnwrap(statistics.groupMass), mass, "mask \(index) block \(block)")
+      }
+    }
+  }
+
+  func testHeadSizesThatFillNoPanelMatchTheDefinition() throws {
+    for size in [1, 6, 16, 20, 40] {
+      let (queries, keys) = (randomTensor([9, size], seed: 1), randomTensor([9, size], seed: 2))
+      let values = randomTensor([9, size], seed: 3)
+      let (output, _) = Attention(heads: 1, keyValueHeads: 1, headSize: size, keyBlock: 5)(
+        queries: queries, keys: keys, values: values,
+        sequences: [AttentionSequence(queries: 0..<9, keys: 0..<9)],
+        mask: .causal)
+      let (q, k, v) = (queries.doubles, keys.doubles, values.doubles)
+      let expected = (0..<9).flatMap { row -> [Double] in
+        let weights = (0...row).map { key in
+          exp(
+            (0..<size).reduce(0) { $0 + q[row * size + $1] * k[key * size + $1] } / Double(size).squareRoot())
+        }
+        let sum = weights.reduce(0, +)
+        return (0..<size).map { i in (0...row).reduce(0) { $0 + weights[$1] / sum * v[$1 * size + i] } }
+      }
+      assertClose(output, expected, shape: [9, size], absolute: 1e-6, "head size \(size)")
+    }
+  }
+
   func testBlockSizesAgreeOnGroupMass() throws {
     // Shares agree to 1e-6. Key blocks change the order of sums and the running maximum; query blocks change no bit.
     for (scale, absolute, relative): (Float, Double, Double) in [(1, 1e-6, 0), (3, 1e-6, 0)] {

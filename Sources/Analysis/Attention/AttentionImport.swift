@@ -244,6 +244,7 @@ public enum AttentionImportError: DescribedError {
     case notProbabilities = "import_not_probabilities"
   }
 
+  /// Which case this is.
   public var code: Code {
     switch self {
     case .missingTensor: .missingTensor
@@ -253,6 +254,7 @@ public enum AttentionImportError: DescribedError {
     }
   }
 
+  /// The file concerned, if there is one.
   public var path: String? {
     switch self {
     case .missingTensor(let path, _), .wrongShape(let path, _, _, _), .unknownRole(let path, _, _, _),
@@ -261,6 +263,7 @@ public enum AttentionImportError: DescribedError {
     }
   }
 
+  /// What was wrong, where, and what was expected.
   public var errorDescription: String? {
     switch self {
     case .missingTensor(let path, let tensor): "\(path): no tensor \"\(tensor)\""
@@ -273,6 +276,7 @@ public enum AttentionImportError: DescribedError {
     }
   }
 
+  /// What to do about it.
   public var recoverySuggestion: String? {
     switch self {
     case .missingTensor, .wrongShape:

@@ -13,6 +13,7 @@ public struct AttentionProbe {
     /// The least rate of a sink key (see `AttentionDefinition.sinkThreshold`): a fifth of all heads.
     public var sinkRate = 0.2
 
+    /// The defaults.
     public init() {}
   }
 
@@ -204,6 +205,7 @@ public enum ProbeError: DescribedError {
     case noQueries = "probe_no_queries"
   }
 
+  /// Which case this is.
   public var code: Code {
     switch self {
     case .noAnswer: .noAnswer
@@ -211,6 +213,7 @@ public enum ProbeError: DescribedError {
     }
   }
 
+  /// What was wrong, where, and what was expected.
   public var errorDescription: String? {
     switch self {
     case .noAnswer(let sample):
@@ -219,6 +222,7 @@ public enum ProbeError: DescribedError {
     }
   }
 
+  /// What to do about it.
   public var recoverySuggestion: String? {
     switch self {
     case .noAnswer: "add answers to the data, or use --queries generated or last"

@@ -50,3 +50,13 @@ float ck_weighted_logit_sum(const float *e, const float *logits, float scale, si
 
 // The commit this was built from, or "" where it is not known.
 const char *ck_build_commit(void);
+
+// Matrix products with a right-hand side packed in panels of sixteen columns, [panel][inner][16], where the last panel
+// is filled up with zeros. Strides count floats between rows.
+// Packs the transpose of a [rows, columns]: panels of sixteen rows of a.
+void ck_pack_transposed(const float *a, size_t stride, size_t rows, size_t columns, float *out);
+// Packs b [rows, columns]: panels of sixteen columns of b.
+void ck_pack(const float *b, size_t stride, size_t rows, size_t columns, float *out);
+// out = a * packed, or out += a * packed; a is [rows, inner], out [rows, columns], panels panel_stride floats apart.
+void ck_product(const float *a, size_t stride, size_t rows, const float *packed, size_t panel_stride, size_t inner,
+                size_t columns, float *out, size_t out_stride, int accumulates);

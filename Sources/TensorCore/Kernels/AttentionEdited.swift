@@ -7,32 +7,39 @@ extension AttentionJob {
   /// Memory is one block of queries times all keys.
   func edited(_ block: Block, _ edit: AttentionEdit, _ results: AttentionResults?) {
     let keyCount = sequences[block.sequence].keys.count
-    let logits = TensorStorage(uninitialized: block.rows.count * max(keyCount, 1))
-    unsafe self.logits(block, keys: 0..<keyCount, into: logits.pointer, leading: keyCount)
-    for (position, row) in block.rows.enumerated() {
-      let line = unsafe logits.pointer + position * keyCount
+    let leading = KeyValueBlock.panels(keyCount)
+    var keys = KeyValueBlock(self, sequence: block.sequence, head: block.head, capacity: keyCount)
+    keys.load(0..<keyCount)
+    let logits = TensorStorage(uninitialized: block.rows.count * leading)
+    unsafe self.logits(
+      block, start(block, in: queries), stride: queries.columns, keys, first: 0, count: keyCount,
+      into: logits.pointer, leading: leading)
+    for (position, visible) in visible(block).enumerated() {
+      let row = block.rows.lowerBound + position
+      let line = unsafe logits.pointer + position * leading
       var (maximum, sum) = (Self.masked, Float(0))
-      let reach = reach(block, row: row, keys: 0..<keyCount)
-      _ = unsafe ck_softmax_update(line, reach, shape.scale, &maximum, &sum)
-      unsafe ck_multiply_scalar(line, sum == 0 ? 0 : 1 / sum, line, reach)
-      unsafe (line + reach).update(repeating: 0, count: keyCount - reach)
-      guard block.kept.contains(row) else { continue }
+      _ = unsafe ck_softmax_update(line, visible.end, shape.scale, &maximum, &sum)
+      unsafe ck_multiply_scalar(line, sum == 0 ? 0 : 1 / sum, line, visible.end)
+      unsafe (line + visible.end).update(repeating: 0, count: keyCount - visible.end)
       var probabilities = unsafe Array(UnsafeBufferPointer(start: line, count: keyCount))
       edit(block.head, row, &probabilities)
       require(probabilities.count == keyCount, "an attention edit changed the number of keys")
       for key in 0..<keyCount { unsafe line[key] = probabilities[key] }
-      if let results, reportIndex[row] >= 0 { report(probabilities, block, row: row, results) }
+      if let results, reportIndex[row] >= 0 { report(probabilities, keys, block, row: row, results) }
     }
-    unsafe withOutput(block) { result, width in
-      unsafe Kernels.gemm(
-        logits.pointer, transposed: false, leading: max(keyCount, 1),
-        keyStart(block, of: values), transposed: false, leading: values.columns,
-        result, leading: width, rows: block.rows.count, columns: shape.headSize, inner: keyCount)
+    let result = unsafe start(block, in: output)
+    for row in 0..<block.rows.count {
+      unsafe (result + row * output.columns).update(repeating: 0, count: shape.headSize)
     }
+    unsafe keys.addValues(
+      logits.pointer, leading: leading, rows: block.rows.count, keys: 0..<keyCount, to: result,
+      stride: output.columns)
   }
 
   /// The statistics of one row of probabilities, by their definitions.
-  private func report(_ probabilities: [Float], _ block: Block, row: Int, _ results: AttentionResults) {
+  private func report(
+    _ probabilities: [Float], _ keys: KeyValueBlock, _ block: Block, row: Int, _ results: AttentionResults
+  ) {
     let place = reportIndex[row] * shape.heads + block.head
     let groups = request.groupCount
     if let mass = results.groupMass {
@@ -45,13 +52,10 @@ extension AttentionJob {
     if let sums = results.valueSums {
       let target = unsafe sums.base + place * groups * shape.headSize
       unsafe target.update(repeating: 0, count: groups * shape.headSize)
-      let first = unsafe keyStart(block, of: values)
       for run in groupRuns[block.sequence] {
-        for key in run.keys {
-          unsafe ck_add_scaled(
-            target + run.group * shape.headSize, first + key * values.columns, probabilities[key],
-            shape.headSize)
-        }
+        unsafe keys.addValues(
+          probabilities, leading: probabilities.count, rows: 1, keys: run.keys,
+          to: target + run.group * shape.headSize, stride: shape.headSize)
       }
     }
     if let entropy = results.entropy {

@@ -11,7 +11,7 @@ struct AttentionJob: @unchecked Sendable {
   let sequences: [AttentionSequence]
   let visible: [[VisibleKeys]]
   let request: AttentionRequest
-  let knockouts: [AttentionKnockout]
+  let hidden: [Hidden]
   let edit: AttentionEdit?
   let output: Tensor
   /// Places of reported query rows in the statistics, −1 for rows that are not reported.
@@ -24,19 +24,29 @@ struct AttentionJob: @unchecked Sendable {
   struct GroupRun {
     let keys: Range<Int>
     let group: Int
+
+    /// The part among keys `range`, counted from its first; nil if there is none.
+    func within(_ range: Range<Int>) -> GroupRun? {
+      let part = keys.clamped(to: range)
+      guard !part.isEmpty else { return nil }
+      return GroupRun(
+        keys: part.lowerBound - range.lowerBound..<part.upperBound - range.lowerBound, group: group)
+    }
   }
 
-  /// One piece of work: the queries `kept` of one head. Products run over the whole tile `rows` around them, whose
-  /// borders depend on the sequence alone, so that a row has the same bits whatever the block size.
+  /// Some query rows of one head of one sequence.
   struct Block {
     let sequence: Int
     let head: Int
     let rows: Range<Int>
-    let kept: Range<Int>
   }
 
-  /// Queries of a tile: enough for a product to run at full speed.
-  static let tileRows = 128
+  /// Keys that a knockout hides from its queries.
+  struct Hidden {
+    let queries: [Bool]
+    /// For each sequence.
+    let runs: [[Range<Int>]]
+  }
 
   /// What stands for −∞: finite, so that no kernel meets an infinity. CKernels takes anything below −1e30 as masked.
   static let masked: Float = -1e36
@@ -71,7 +81,11 @@ struct AttentionJob: @unchecked Sendable {
     self.sequences = sequences
     self.visible = sequences.enumerated().map { mask.visibleKeys($1, index: $0) }
     self.request = request
-    self.knockouts = knockouts
+    self.hidden = knockouts.map { knockout in
+      Hidden(
+        queries: knockout.queries,
+        runs: sequences.map { Self.runs(knockout.keys.map { $0 ? 0 : -1 }, keys: $0.keys).map(\.keys) })
+    }
     self.edit = edit
     self.output = Tensor(uninitialized: queries.shape)
     var reportIndex = [Int](repeating: -1, count: queries.rows)
@@ -101,109 +115,76 @@ struct AttentionJob: @unchecked Sendable {
 
   /// Does everything.
   func run() -> (output: Tensor, statistics: AttentionStatistics?) {
-    let blocks = blocks()
     let results = request.isEmpty ? nil : AttentionResults(self)
+    let operations = queries.count * (sequences.map(\.keys.count).max() ?? 0)
     if let edit {
       // One piece of work is a whole head of a sequence: column sums add up its blocks in their order.
-      let heads = Dictionary(grouping: blocks) { $0.sequence * shape.heads + $0.head }
-      Workers.forEachChunk(sequences.count * shape.heads) { index in
-        for block in heads[index, default: []] { edited(block, edit, results) }
+      Workers.forEachChunk(sequences.count * shape.heads, operations: operations) { index in
+        let (sequence, head) = (index / shape.heads, index % shape.heads)
+        for rows in Self.cut(sequences[sequence].queries, into: shape.queryBlock) {
+          edited(Block(sequence: sequence, head: head, rows: rows), edit, results)
+        }
       }
     } else {
-      Workers.forEachChunk(blocks.count) { streaming(blocks[$0], results) }
+      let blocks = streamingBlocks()
+      Workers.forEachChunk(blocks.count, operations: operations) { streaming(blocks[$0], results) }
     }
     return (output, results?.statistics(of: self))
   }
 
-  /// The blocks of the call; each writes its own rows, so any order gives the same bits.
-  private func blocks() -> [Block] {
+  /// The pieces of work of the streaming kernel: several query blocks each, which share packed keys. Each piece writes
+  /// its own rows, so any order gives the same bits.
+  private func streamingBlocks() -> [Block] {
     var blocks: [Block] = []
     for (index, sequence) in sequences.enumerated() {
       for head in 0..<shape.heads {
-        for tile in Self.tiles(of: sequence) {
-          for start in stride(
-            from: tile.lowerBound, to: tile.upperBound, by: min(shape.queryBlock, tile.count))
-          {
-            let kept = start..<min(start + shape.queryBlock, tile.upperBound)
-            blocks.append(Block(sequence: index, head: head, rows: tile, kept: kept))
-          }
+        for rows in Self.cut(sequence.queries, into: 8 * shape.queryBlock) {
+          blocks.append(Block(sequence: index, head: head, rows: rows))
         }
       }
     }
     return blocks
   }
 
-  /// The query rows of a sequence in tiles from its start.
-  static func tiles(of sequence: AttentionSequence) -> [Range<Int>] {
-    stride(from: sequence.queries.lowerBound, to: sequence.queries.upperBound, by: tileRows).map {
-      $0..<min($0 + tileRows, sequence.queries.upperBound)
+  /// A range in parts of `size`, from its start.
+  static func cut(_ range: Range<Int>, into size: Int) -> [Range<Int>] {
+    stride(from: range.lowerBound, to: range.upperBound, by: size).map {
+      $0..<min($0 + size, range.upperBound)
     }
   }
 
-  /// Gives `body` a place for the output of a block's tile and its row stride, then keeps the rows of the block.
-  func withOutput(_ block: Block, _ body: (UnsafeMutablePointer<Float>, Int) -> Void) {
-    let (headSize, width) = (shape.headSize, output.columns)
-    let column = block.head * headSize
-    if block.kept == block.rows {
-      unsafe body(output.base + block.rows.lowerBound * width + column, width)
-      return
-    }
-    let tile = TensorStorage(uninitialized: block.rows.count * headSize)
-    unsafe body(tile.pointer, headSize)
-    for row in block.kept {
-      unsafe (output.base + row * width + column).update(
-        from: tile.pointer + (row - block.rows.lowerBound) * headSize, count: headSize)
-    }
+  /// What the query rows of a block see.
+  func visible(_ block: Block) -> ArraySlice<VisibleKeys> {
+    let first = sequences[block.sequence].queries.lowerBound
+    return visible[block.sequence][block.rows.lowerBound - first..<block.rows.upperBound - first]
   }
 
-  /// The first key of a sequence for the key-value head of `head`.
-  func keyStart(_ block: Block, of tensor: Tensor) -> UnsafePointer<Float> {
-    let keyHead = block.head * shape.keyValueHeads / shape.heads
-    return unsafe UnsafePointer(
-      tensor.base + sequences[block.sequence].keys.lowerBound * tensor.columns + keyHead * shape.headSize)
+  /// The first number of a block's rows in the queries or the output, whose rows are `queries.columns` long.
+  func start(_ block: Block, in tensor: Tensor) -> UnsafeMutablePointer<Float> {
+    unsafe tensor.base + block.rows.lowerBound * tensor.columns + block.head * shape.headSize
   }
 
-  /// Logits (without scale) of a block's rows for keys `range` of its sequence, into rows of `leading` elements; hidden
-  /// keys are masked.
+  /// Logits (without scale) of a block's rows, which `queries` holds `stride` apart, for the first `count` keys of
+  /// `keys`, which starts at key `first` of the sequence; hidden ones are masked. What lies behind the last key that a
+  /// row sees is of no meaning.
   func logits(
-    _ block: Block, keys range: Range<Int>, into logits: UnsafeMutablePointer<Float>, leading: Int
+    _ block: Block, _ queries: UnsafePointer<Float>, stride: Int, _ keys: KeyValueBlock, first: Int,
+    count: Int,
+    into logits: UnsafeMutablePointer<Float>, leading: Int
   ) {
-    let queryStart =
-      unsafe queries.base + block.rows.lowerBound * queries.columns + block.head * shape.headSize
-    unsafe Kernels.gemm(
-      queryStart, transposed: false, leading: queries.columns,
-      keyStart(block, of: keys) + range.lowerBound * keys.columns, transposed: true, leading: keys.columns,
-      logits, leading: leading, rows: block.rows.count, columns: range.count, inner: shape.headSize)
-    for (position, row) in block.rows.enumerated() {
-      let visible = visible[block.sequence][row - sequences[block.sequence].queries.lowerBound]
-      let line = unsafe logits + position * leading
-      let gap = visible.first.upperBound..<visible.second.lowerBound
-      for key in gap.clamped(to: range) { unsafe line[key - range.lowerBound] = Self.masked }
-      for key in max(
-        visible.second.upperBound, range.lowerBound)..<max(visible.second.upperBound, range.upperBound)
-      {
-        unsafe line[key - range.lowerBound] = Self.masked
+    unsafe keys.logits(
+      queries, stride: stride, rows: block.rows.count, keys: count, into: logits, leading: leading)
+    let range = first..<first + count
+    for (position, visible) in visible(block).enumerated() {
+      var runs = [visible.gap]
+      for hidden in hidden where hidden.queries[block.rows.lowerBound + position] {
+        runs += hidden.runs[block.sequence]
       }
-      for knockout in knockouts where knockout.queries[row] {
-        let first = sequences[block.sequence].keys.lowerBound
-        for key in range where knockout.keys[first + key] {
-          unsafe line[key - range.lowerBound] = Self.masked
-        }
+      for run in runs {
+        let run = run.clamped(to: range)
+        unsafe (logits + position * leading + run.lowerBound - first).update(
+          repeating: Self.masked, count: run.count)
       }
-    }
-  }
-
-  /// How many of the keys `range` a row must look at: up to its last visible key.
-  func reach(_ block: Block, row: Int, keys range: Range<Int>) -> Int {
-    let visible = visible[block.sequence][row - sequences[block.sequence].queries.lowerBound]
-    let end = visible.second.isEmpty ? visible.first.upperBound : visible.second.upperBound
-    return max(0, min(end, range.upperBound) - range.lowerBound)
-  }
-
-  /// The last key any row of the block sees, plus 1.
-  func lastKey(_ block: Block) -> Int {
-    block.rows.reduce(0) {
-      max($0, reach(block, row: $1, keys: 0..<sequences[block.sequence].keys.count))
     }
   }
 }

@@ -87,31 +87,39 @@ import Synchronization
     let heads = job.shape.heads
     Workers.forEachChunk(job.sequences.count * heads) { index in
       let (sequence, head) = (index / heads, index % heads)
-      for tile in AttentionJob.tiles(of: job.sequences[sequence]) {
-        let block = AttentionJob.Block(sequence: sequence, head: head, rows: tile, kept: tile)
-        recompute(job, block, normalisers)
+      let rows = job.sequences[sequence]
+      let blocks = AttentionJob.cut(rows.queries, into: job.shape.queryBlock).filter { rows in
+        rows.contains { job.reportIndex[$0] >= 0 }
+      }
+      let capacity = min(job.shape.keyBlock, rows.keys.count)
+      var keys = KeyValueBlock(job, sequence: sequence, head: head, capacity: capacity)
+      for range in AttentionJob.cut(0..<rows.keys.count, into: max(capacity, 1)) {
+        keys.load(range)
+        for rows in blocks {
+          recompute(job, .init(sequence: sequence, head: head, rows: rows), keys, range, normalisers)
+        }
       }
     }
   }
 
-  private func recompute(_ job: AttentionJob, _ block: AttentionJob.Block, _ normalisers: Tensor) {
-    guard block.rows.contains(where: { job.reportIndex[$0] >= 0 }) else { return }
-    let lastKey = job.lastKey(block)
-    let keyBlock = min(job.shape.keyBlock, max(lastKey, 1))
-    let logits = TensorStorage(uninitialized: block.rows.count * keyBlock)
-    for start in stride(from: 0, to: lastKey, by: keyBlock) {
-      let range = start..<min(start + keyBlock, lastKey)
-      unsafe job.logits(block, keys: range, into: logits.pointer, leading: keyBlock)
-      for (position, row) in block.rows.enumerated() where job.reportIndex[row] >= 0 {
-        let place = job.reportIndex[row] * job.shape.heads + block.head
-        let line = unsafe logits.pointer + position * keyBlock
-        let reach = job.reach(block, row: row, keys: range)
-        let (maximum, inverse) = unsafe (normalisers.base[2 * place], normalisers.base[2 * place + 1])
-        unsafe ck_multiply_scalar(line, job.shape.scale, line, reach)
-        unsafe ck_add_scalar(line, -maximum, line, reach)
-        unsafe ck_exp(line, line, reach)
-        unsafe add(line, count: reach, factor: inverse, block, row: row, from: start)
-      }
+  private func recompute(
+    _ job: AttentionJob, _ block: AttentionJob.Block, _ keys: KeyValueBlock, _ range: Range<Int>,
+    _ normalisers: Tensor
+  ) {
+    let leading = KeyValueBlock.panels(range.count)
+    let logits = TensorStorage(uninitialized: block.rows.count * leading)
+    unsafe job.logits(
+      block, job.start(block, in: job.queries), stride: job.queries.columns, keys, first: range.lowerBound,
+      count: range.count, into: logits.pointer, leading: leading)
+    for (row, visible) in zip(block.rows, job.visible(block)) where job.reportIndex[row] >= 0 {
+      let place = job.reportIndex[row] * job.shape.heads + block.head
+      let line = unsafe logits.pointer + (row - block.rows.lowerBound) * leading
+      let reach = max(0, min(visible.end, range.upperBound) - range.lowerBound)
+      let (maximum, inverse) = unsafe (normalisers.base[2 * place], normalisers.base[2 * place + 1])
+      unsafe ck_multiply_scalar(line, job.shape.scale, line, reach)
+      unsafe ck_add_scalar(line, -maximum, line, reach)
+      unsafe ck_exp(line, line, reach)
+      unsafe add(line, count: reach, factor: inverse, block, row: row, from: range.lowerBound)
     }
   }
 

@@ -17,6 +17,12 @@ import Synchronization
     (unsafe pointer, byteCount) = unsafe BufferPool.shared.take(floats: count)
   }
 
+  /// A buffer of `count` zeros.
+  convenience init(zeros count: Int) {
+    self.init(uninitialized: count)
+    unsafe pointer.update(repeating: 0, count: count)
+  }
+
   deinit {
     unsafe BufferPool.shared.give(back: pointer, byteCount: byteCount)
   }

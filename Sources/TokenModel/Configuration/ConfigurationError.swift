@@ -25,6 +25,7 @@ public enum ConfigurationError: DescribedError {
     case wrongShape = "checkpoint_wrong_shape"
   }
 
+  /// Which case this is.
   public var code: Code {
     switch self {
     case .notAnObject: .notAnObject
@@ -39,6 +40,7 @@ public enum ConfigurationError: DescribedError {
     }
   }
 
+  /// The exit status a command ends with.
   public var exitStatus: ExitStatus {
     switch self {
     case .unsupportedValue, .unsupportedModelType: .unsupported
@@ -46,6 +48,7 @@ public enum ConfigurationError: DescribedError {
     }
   }
 
+  /// The file concerned, if there is one.
   public var path: String? {
     switch self {
     case .notAnObject(let path), .malformed(let path, _), .missingKey(let path, _),
@@ -55,6 +58,7 @@ public enum ConfigurationError: DescribedError {
     }
   }
 
+  /// What was wrong, where, and what was expected.
   public var errorDescription: String? {
     switch self {
     case .notAnObject(let path): "\(path): expected a JSON object"
@@ -74,6 +78,7 @@ public enum ConfigurationError: DescribedError {
     }
   }
 
+  /// What to do about it.
   public var recoverySuggestion: String? {
     switch self {
     case .notAnObject, .malformed, .missingKey, .wrongKind, .outOfRange:

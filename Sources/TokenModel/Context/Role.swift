@@ -27,7 +27,9 @@ public enum Role: String, Sendable, CaseIterable, Hashable {
 
 /// A kind of input, such as text or image: an open set named by its string.
 public struct Modality: RawRepresentable, Hashable, Sendable, Comparable {
+  /// The name.
   public let rawValue: String
+  /// A modality of this name.
   public init(rawValue: String) { self.rawValue = rawValue }
   /// Written text.
   public static let text = Modality(rawValue: "text")
@@ -38,6 +40,7 @@ public struct Modality: RawRepresentable, Hashable, Sendable, Comparable {
   /// Moving images.
   public static let video = Modality(rawValue: "video")
 
+  /// Orders by name.
   public static func < (left: Modality, right: Modality) -> Bool { left.rawValue < right.rawValue }
 
   /// The role of this modality's rows in a prompt; nil for text, whose rows have several.

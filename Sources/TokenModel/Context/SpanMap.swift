@@ -21,6 +21,7 @@ public struct SpanMap: Sendable, Equatable {
     /// Columns from left to right, or steps in time.
     public let columns: Int
 
+    /// A grid of rows and columns.
     public init(rows: Int, columns: Int) { (self.rows, self.columns) = (rows, columns) }
   }
 

@@ -24,6 +24,7 @@ public struct DataSet: Sendable {
     public var table: URL?
     /// The folder of media paths; that of the data unless given.
     public var root: URL?
+    /// Media beside the data file unless given.
     public init(table: URL? = nil, root: URL? = nil) { (self.table, self.root) = (table, root) }
   }
 

@@ -31,6 +31,7 @@ public enum DataSetError: DescribedError {
     case indexOutOfRange = "data_index_out_of_range"
   }
 
+  /// Which case this is.
   public var code: Code {
     switch self {
     case .unknownFormat: .unknownFormat
@@ -48,8 +49,10 @@ public enum DataSetError: DescribedError {
     }
   }
 
+  /// The exit status a command ends with.
   public var exitStatus: ExitStatus { code == .noMediaFile ? .missingInput : .data }
 
+  /// The file concerned, if there is one.
   public var path: String? {
     switch self {
     case .unknownFormat(let path, _), .empty(let path), .malformedRecord(let path, _, _),
@@ -61,6 +64,7 @@ public enum DataSetError: DescribedError {
     }
   }
 
+  /// What was wrong, where, and what was expected.
   public var errorDescription: String? {
     switch self {
     case .unknownFormat(let path, let found):
@@ -86,6 +90,7 @@ public enum DataSetError: DescribedError {
     }
   }
 
+  /// What to do about it.
   public var recoverySuggestion: String? {
     switch self {
     case .unknownFormat:

@@ -22,6 +22,7 @@ public struct Generator {
     /// The sequences of the batch.
     public let context: TokenContext
 
+    /// Rows to start from.
     public init(embeddings: Tensor, context: TokenContext) {
       (self.embeddings, self.context) = (embeddings, context)
     }
@@ -128,8 +129,10 @@ public enum ModelError: DescribedError {
     case notFinite = "model_not_finite"
   }
 
+  /// Which case this is.
   public var code: Code { .notFinite }
 
+  /// What was wrong, where, and what was expected.
   public var errorDescription: String? {
     switch self {
     case .notFinite(let what, let step):
@@ -137,6 +140,7 @@ public enum ModelError: DescribedError {
     }
   }
 
+  /// What to do about it.
   public var recoverySuggestion: String? {
     "'mmprobe verify MODEL' names the first tensor with such values; get the weight files again"
   }

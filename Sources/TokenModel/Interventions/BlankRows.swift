@@ -9,13 +9,16 @@ public struct BlankRows: Intervention {
   /// What they become, `[rows, hidden]`.
   public let replacement: Tensor
 
+  /// Replaces `rows` by the rows of `replacement`.
   public init(rows: [Int], replacement: Tensor) {
     require(replacement.rows == rows.count, "\(replacement.rows) replacements for \(rows.count) rows")
     (self.rows, self.replacement) = (rows, replacement)
   }
 
+  /// Whether this tensor is changed.
   public func edits(_ name: TensorName) -> Bool { name == TensorName(.embeddings) }
 
+  /// The changed tensor.
   public func edit(_ tensor: Tensor, _ name: TensorName, context: TokenContext) -> Tensor {
     tensor.replacingRows(rows, with: replacement)
   }

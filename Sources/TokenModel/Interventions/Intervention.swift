@@ -13,8 +13,12 @@ public protocol Intervention: Sendable {
 }
 
 extension Intervention {
+  /// Whether this tensor is changed.
   public func edits(_ name: TensorName) -> Bool { false }
+  /// The changed tensor.
   public func edit(_ tensor: Tensor, _ name: TensorName, context: TokenContext) -> Tensor { tensor }
+  /// The keys hidden in a layer.
   public func knockout(layer: Int, context: TokenContext, keyRows: KeyRows) -> AttentionKnockout? { nil }
+  /// The rewriting of the probabilities of a layer.
   public func attentionEdit(layer: Int, context: TokenContext) -> AttentionEdit? { nil }
 }

@@ -13,10 +13,12 @@ public struct KnockoutIntervention: Intervention {
   /// The layers, from 0.
   public let layers: Range<Int>
 
+  /// Hides keys of `keyRoles` from queries of `queryRoles` in `layers`.
   public init(queryRoles: Set<Role>, keyRoles: Set<Role>, layers: Range<Int>) {
     (self.queryRoles, self.keyRoles, self.layers) = (queryRoles, keyRoles, layers)
   }
 
+  /// The keys hidden in a layer.
   public func knockout(layer: Int, context: TokenContext, keyRows: KeyRows) -> AttentionKnockout? {
     guard layers.contains(layer) else { return nil }
     return AttentionKnockout(

@@ -13,6 +13,7 @@ public struct MergeBranches: Intervention {
   /// For each branch the weight of a row of a role; weights of a role over the branches sum to 1.
   public let weights: [[Role: Float]]
 
+  /// Merges at the entry of `layer`.
   public init(layer: Int, weights: [[Role: Float]]) {
     for role in Role.allCases {
       let sum = weights.reduce(0) { $0 + $1[role, default: 0] }
@@ -21,8 +22,10 @@ public struct MergeBranches: Intervention {
     (self.layer, self.weights) = (layer, weights)
   }
 
+  /// Whether this tensor is changed.
   public func edits(_ name: TensorName) -> Bool { name == TensorName(.input, layer: layer) }
 
+  /// The changed tensor.
   public func edit(_ tensor: Tensor, _ name: TensorName, context: TokenContext) -> Tensor {
     let segments = context.segments
     require(

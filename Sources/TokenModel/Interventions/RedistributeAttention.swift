@@ -24,6 +24,7 @@ public struct RedistributeAttention: Intervention {
   /// The least part of it that must fall on rows that are no sinks (ρ).
   public let minimumNonSinkShare: Float
 
+  /// Redistributes in `layers`; `kept` in 0...1.
   public init(
     sinks: Set<Int>, role: Role, layers: Range<Int>, kept: Float, minimumShare: Float = 0.2,
     minimumNonSinkShare: Float = 0.5
@@ -33,6 +34,7 @@ public struct RedistributeAttention: Intervention {
     (self.minimumShare, self.minimumNonSinkShare) = (minimumShare, minimumNonSinkShare)
   }
 
+  /// The rewriting of the probabilities of a layer.
   public func attentionEdit(layer: Int, context: TokenContext) -> AttentionEdit? {
     guard layers.contains(layer) else { return nil }
     let rolesOfSequence = context.keyRoles

@@ -25,6 +25,7 @@ public struct ForwardOptions {
   /// Queries in a block of attention.
   public var queryBlock = 128
 
+  /// The defaults.
   public init() {}
 }
 

@@ -21,17 +21,22 @@ public struct Linear: LinearLayer {
   /// b, `[outputSize]`.
   public let bias: Tensor?
 
+  /// A layer of a weight and, if given, a bias of its output size.
   public init(weight: LinearWeight, bias: Tensor? = nil) {
     require(bias.map { $0.count == weight.outputSize } ?? true, "a bias of another size than the weight")
     (self.weight, self.bias) = (weight, bias)
   }
 
+  /// Rows of the weight.
   public var outputSize: Int { weight.outputSize }
+  /// Columns of the weight.
   public var inputSize: Int { weight.inputSize }
 
+  /// x Wᵀ + b for rows of any number of sequences.
   public func callAsFunction(_ x: Tensor, _ context: TokenContext) -> Tensor {
     weight.forward(x, segments: context.segments, bias: bias)
   }
 
+  /// Gives mapped pages back to the system.
   public func releasePages() { weight.releasePages() }
 }

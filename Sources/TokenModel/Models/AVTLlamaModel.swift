@@ -10,7 +10,9 @@ public import TensorCore
 /// column; an audio token holds `frames_per_token` frames, one whole frame after another. Every placeholder id is replaced
 /// in place; the mask is causal over the whole sequence.
 public struct AVTLlamaModel: LanguageModel {
+  /// `model_type` of the configuration.
   public static let modelType = "avt_llama"
+  /// One line about the family.
   public static let summary =
     "audio-visual-text LLaMA: image patches and log-mel frames as rows of the decoder"
 
@@ -41,12 +43,14 @@ public struct AVTLlamaModel: LanguageModel {
     var grid: SpanMap.Grid { SpanMap.Grid(rows: 1, columns: frames / framesPerToken) }
   }
 
+  /// The decoder.
   public let decoder: LLaMADecoder
   let imageSettings: ImageSettings
   let audioSettings: AudioSettings
   private let image: MediumEmbedding
   private let audio: MediumEmbedding
   private let textModality: Tensor
+  /// The modalities of media the model takes.
   public let modalities: [Modality] = [.image, .audio]
 
   /// - Throws: `ConfigurationError`, `StoredTensorError`.
@@ -115,6 +119,7 @@ public struct AVTLlamaModel: LanguageModel {
     return settings
   }
 
+  /// What one medium must look like; nil if the modality is not taken.
   public func mediumShape(of modality: Modality) -> [Int]? {
     switch modality {
     case .image: [imageSettings.channels, imageSettings.height, imageSettings.width]
@@ -123,6 +128,7 @@ public struct AVTLlamaModel: LanguageModel {
     }
   }
 
+  /// The placeholder id of a modality; nil if it is not taken.
   public func placeholderID(of modality: Modality) -> Int? {
     switch modality {
     case .image: image.placeholderID
@@ -131,12 +137,15 @@ public struct AVTLlamaModel: LanguageModel {
     }
   }
 
+  /// The grid of rows a medium becomes.
   public func grid(of medium: Medium) -> SpanMap.Grid {
     medium.modality == .image ? imageSettings.grid : audioSettings.grid
   }
 
+  /// The rows of text ids, `[ids, hidden]`.
   public func textEmbeddings(_ ids: [Int]) -> Tensor { decoder.embedding.rows(ids) + textModality }
 
+  /// The rows of one medium, `[rows, hidden]`.
   public func mediumEmbeddings(_ medium: Medium) -> Tensor {
     let embedding = medium.modality == .image ? image : audio
     let order = medium.modality == .image ? imageOrder : audioOrder

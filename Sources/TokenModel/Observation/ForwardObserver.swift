@@ -16,11 +16,15 @@ public protocol ForwardObserver: AnyObject {
 }
 
 extension ForwardObserver {
+  /// What is wanted of the attention of a layer; nothing unless given.
   public func attentionRequest(layer: Int, context: TokenContext, keyRows: KeyRows) -> AttentionRequest? {
     nil
   }
+  /// Gets what was asked for; ignores it unless given.
   public func observe(_ statistics: AttentionStatistics, layer: Int, context: TokenContext) {}
+  /// Whether a tensor is wanted; none unless given.
   public func wants(_ name: TensorName) -> Bool { false }
+  /// Gets what was asked for; ignores it unless given.
   public func observe(_ tensor: Tensor, _ name: TensorName, context: TokenContext) {}
 }
 
@@ -31,6 +35,7 @@ public struct KeyRows: Sendable {
   /// The number of key rows of the call; some belong to no sequence when a cache has room to grow.
   public let count: Int
 
+  /// Key rows of a call.
   public init(starts: [Int], count: Int) { (self.starts, self.count) = (starts, count) }
 
   /// A group for each key row, from the role of each key; rows of no sequence get −1.

@@ -43,10 +43,12 @@ public struct TensorName: Hashable, Sendable, CustomStringConvertible {
   /// The place.
   public let site: Site
 
+  /// The tensor at a site, in a layer if the site is in one.
   public init(_ site: Site, layer: Int? = nil) {
     (self.layer, self.site) = (layer, site)
   }
 
+  /// The written form, such as `layers.3.query`.
   public var description: String { layer.map { "layers.\($0).\(site.rawValue)" } ?? site.rawValue }
 
   /// Reads a written name; nil when it is none.

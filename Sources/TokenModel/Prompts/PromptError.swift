@@ -23,6 +23,7 @@ public enum PromptError: DescribedError {
     case tooLong = "prompt_too_long"
   }
 
+  /// Which case this is.
   public var code: Code {
     switch self {
     case .placeholderMismatch: .placeholderMismatch
@@ -36,6 +37,7 @@ public enum PromptError: DescribedError {
     }
   }
 
+  /// The exit status a command ends with.
   public var exitStatus: ExitStatus {
     switch self {
     case .unsupportedModality, .unsupportedSpeaker: .unsupported
@@ -44,6 +46,7 @@ public enum PromptError: DescribedError {
     }
   }
 
+  /// What was wrong, where, and what was expected.
   public var errorDescription: String? {
     switch self {
     case .placeholderMismatch(let sample, let modality, let placeholders, let media):
@@ -63,6 +66,7 @@ public enum PromptError: DescribedError {
     }
   }
 
+  /// What to do about it.
   public var recoverySuggestion: String? {
     switch self {
     case .placeholderMismatch: "remove or add placeholders, or name the missing media in the record"

@@ -22,8 +22,11 @@ public struct Sample: Sendable, Equatable {
 
   /// One turn of a conversation. Media stand in the text as `<image>`, `<audio>` or `<video>`.
   public struct Turn: Sendable, Equatable {
+    /// Who speaks.
     public let speaker: Speaker
+    /// What is said.
     public let text: String
+    /// A turn of a conversation.
     public init(speaker: Speaker, text: String) { (self.speaker, self.text) = (speaker, text) }
   }
 
@@ -40,6 +43,7 @@ public struct Sample: Sendable, Equatable {
   /// Properties to group results by, such as the type of the question.
   public var tags: [String: String]
 
+  /// An item with these turns and media.
   public init(
     index: Int, id: String, turns: [Turn], media: [Medium], answer: String? = nil,
     tags: [String: String] = [:]

@@ -22,6 +22,7 @@ public enum TraceError: DescribedError {
     case unknownCapture = "trace_unknown_capture"
   }
 
+  /// Which case this is.
   public var code: Code {
     switch self {
     case .missingInput: .missingInput
@@ -34,8 +35,10 @@ public enum TraceError: DescribedError {
     }
   }
 
+  /// The exit status a command ends with.
   public var exitStatus: ExitStatus { code == .unknownCapture ? .usage : .data }
 
+  /// The file concerned, if there is one.
   public var path: String? {
     switch self {
     case .missingInput(let path, _), .wrongShape(let path, _, _, _), .unknownInput(let path, _, _),
@@ -45,6 +48,7 @@ public enum TraceError: DescribedError {
     }
   }
 
+  /// What was wrong, where, and what was expected.
   public var errorDescription: String? {
     switch self {
     case .missingInput(let path, let name): "\(path): no tensor \"\(name)\""
@@ -63,6 +67,7 @@ public enum TraceError: DescribedError {
     }
   }
 
+  /// What to do about it.
   public var recoverySuggestion: String? {
     switch self {
     case .missingInput, .wrongShape, .unknownInput:
