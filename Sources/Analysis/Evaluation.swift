@@ -185,7 +185,7 @@ public enum EvaluationError: DescribedError {
   /// What, where, found and expected.
   public var errorDescription: String? {
     switch self {
-    case .noAnswer(let sample): "\(sample): the record has no answer to compare with"
+    case .noAnswer(let sample): "\(sample.shown(limit: 1_000)): the record has no answer to compare with"
     }
   }
 

@@ -55,48 +55,6 @@ final class AttentionCommandTests: XCTestCase {
     XCTAssertEqual(incomplete.status, 65)
   }
 
-  func testARunKilledAtAnyPointCanBeResumed() throws {
-    let folder = try TemporaryFolder()
-    let count = ["MMPROBE_FAULT_COUNT": folder.path("count")]
-    try Program.succeed(line(folder.path("whole"), count: 3), environment: count)
-    let points = try XCTUnwrap(
-      Int(
-        String(contentsOf: folder.url("count"), encoding: .utf8).trimmingCharacters(
-          in: .whitespacesAndNewlines)))
-    XCTAssertGreaterThan(points, 20)
-    for point in 1...points {
-      let run = folder.path("killed")
-      try? FileManager.default.removeItem(atPath: run)
-      let plan = [
-        "MMPROBE_FAULT_KILL": "\(point)", "MMPROBE_FAULT_TORN": point.isMultiple(of: 2) ? "1" : "0",
-      ]
-      let killed = try Program.run(line(run, count: 3), environment: plan)
-      XCTAssertNotEqual(killed.status, 0, "point \(point) was not reached")
-      try Program.succeed(line(run, count: 3, ["--resume"]))
-      try assertEqual(folder.url("whole"), folder.url("killed"), "killed at point \(point) of \(points)")
-    }
-    print("kill and resume: \(points) fault points")
-  }
-
-  func testTheFirstInterruptSavesAndNamesTheCommandToGoOn() throws {
-    let folder = try TemporaryFolder()
-    let arguments = line(folder.path("run"), count: 2000).filter { $0 != "-q" }
-    let process = try Program.start(arguments, output: folder.url("out"), errors: folder.url("err"))
-    // The signal must come after the first sample and before the last, whatever the speed of the machine.
-    let samples = folder.path("run/samples.jsonl")
-    while process.isRunning, ((try? Data(contentsOf: URL(fileURLWithPath: samples)).count) ?? 0) == 0 {
-      usleep(2000)
-    }
-    process.interrupt()
-    process.waitUntilExit()
-    XCTAssertEqual(process.terminationStatus, 75)
-    let errors = try String(contentsOf: folder.url("err"), encoding: .utf8)
-    XCTAssertTrue(errors.contains("go on with:\n  mmprobe attention "), errors)
-    XCTAssertTrue(errors.contains(" --resume\n"), errors)
-    let record = try JSONValue(parsing: Data(contentsOf: folder.url("run/run.json")))
-    XCTAssertEqual(record["status"], "stopped")
-  }
-
   func testImportedAttentionGivesTheSharesOfTheModelItself() throws {
     let folder = try TemporaryFolder()
     let llama = Fixtures.url("llama").path

@@ -55,11 +55,7 @@ struct RandomLLaMA {
     }
     return try StoredTensor(
       name: name, elementType: .bf16, shape: shape,
-      storage: .owned(
-        values.flatMap { value in
-          let bits = UInt16(truncatingIfNeeded: value.bitPattern >> 16)
-          return [UInt8(truncatingIfNeeded: bits), UInt8(truncatingIfNeeded: bits >> 8)]
-        }))
+      storage: .owned(values.flatMap { [UInt8($0.bitPattern >> 16 & 0xFF), UInt8($0.bitPattern >> 24)] }))
   }
 
   /// A data file of texts of at least so many tokens each.

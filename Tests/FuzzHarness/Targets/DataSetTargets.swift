@@ -73,7 +73,7 @@ private func measure(_ sample: Sample, with checkpoint: Checkpoint) throws {
 extension FuzzTarget {
   /// A data file in each of its forms, with media rows, as far as prompts and records of a model.
   static let dataSet = FuzzTarget(
-    "data", errors: [DataSetError.self, PromptError.self, ProbeError.self],
+    "data", errors: [DataSetError.self, PromptError.self, ProbeError.self, EvaluationError.self],
     seeds: [
       dataFolder(questions), dataFolder(conversations, lines: false, media: table("media.safetensors")),
       dataFolder(records),
@@ -89,7 +89,10 @@ extension FuzzTarget {
       + each([[12], [1, 1, 3, 4], [3, 2, 2], [0, 1, 2, 2], [12, 1]]) { shape in
         dataFolder(#"{"q":"a","y":"b","i":0}"#, media: table("data.safetensors", image: shape))
       } + each([#","i":1"#, #","u":0"#, "", #","i":"x""#, #","t":1"#]) { dataFolder(#"{"q":"a"\#($0)}"#) }
-      + each([#"{"q":1}"#, #"{"t":"a","y":"b"}"#, #"{"q":"a","y":"b"}"# + "\n{}"]) { dataFolder($0) }
+      + each([
+        #"{"q":1}"#, #"{"t":"a","y":"b"}"#, #"{"q":"a","y":"b"}"# + "\n{}",
+        #"{"q":"a","y":"b"}"# + "\n" + #"{"q":"a"}"#,
+      ]) { dataFolder($0) }
       + each(["bot", "", "Human"]) { conversation([($0, "a")]) }
       + each([[], ["gpt"], ["human", "gpt", "gpt"], ["system"], ["human", "human"]]) { speakers in
         conversation(speakers.map { ($0, "a") })
@@ -145,8 +148,13 @@ extension FuzzTarget {
       for index in 0..<min(data.count, 4) {
         let sample = try data.sample(at: index, for: checkpoint.model)
         let prompt = try checkpoint.prompt(for: sample, includesAnswer: true)
-        // Attention over a text of 100,000 letters is no test of a reader.
-        if prompt.count <= 256 { try measure(sample, with: checkpoint) }
+        // A text of 100,000 letters is no test of a reader.
+        guard prompt.count <= 256 else { continue }
+        if index.isMultiple(of: 2) {
+          try measure(sample, with: checkpoint)
+        } else {
+          _ = try Evaluator(checkpoint, limit: 2).items(for: [sample])
+        }
       }
       if let item = try JSONValue(parsing: contents("\(folder)/item.json")).intValue {
         _ = try data.sample(at: item, for: checkpoint.model)
