@@ -72,14 +72,13 @@ struct FuzzTarget: Sendable {
   /// A reader of single files.
   init(
     _ name: String, file: String, layout: FuzzLayout, errors: [any DescribedError.Type], seeds: [[UInt8]],
-    directed: [[UInt8]] = [], large: [[UInt8]] = [], read: @escaping @Sendable (String) throws -> Void
+    directed: [[UInt8]] = [], large: [@Sendable () -> [UInt8]] = [],
+    read: @escaping @Sendable (String) throws -> Void
   ) {
-    func makers(_ contents: [[UInt8]]) -> [Maker] {
-      contents.map { bytes in { _ in [FuzzFile(file, bytes, layout)] } }
-    }
     self.init(
       name, errors: errors, seeds: seeds.map { [FuzzFile(file, $0, layout)] },
-      directed: makers(directed), large: makers(large),
+      directed: directed.map { bytes in { _ in [FuzzFile(file, bytes, layout)] } },
+      large: large.map { make in { _ in [FuzzFile(file, make(), layout)] } },
       read: { try read("\($0)/\(file)") })
   }
 

@@ -58,8 +58,8 @@ public enum JSONError: DescribedError {
 extension JSONValue {
   /// The most values in a document unless its reader says otherwise.
   ///
-  /// Two bytes of a file become a value of many: without a limit a file of 30 MB could fill a gigabyte.
-  public static let countLimit = 1 << 20
+  /// Two bytes of a file become a value of up to two hundred: without a limit a file of 30 MB could fill gigabytes.
+  public static let countLimit = 1 << 19
 
   /// Parses one document (RFC 8259), strictly: no duplicate keys, valid UTF-8, nothing after it.
   ///

@@ -9,7 +9,7 @@ import RunKit
 /// Strict: every size is checked against the file before use, keys may stand once, and the tensors must cover the
 /// data exactly, without overlaps or gaps. Source: the format's description in the safetensors repository.
 public struct SafetensorsFile: Sendable {
-  /// The longest header accepted: room for 300,000 tensors.
+  /// The longest header accepted. `JSONValue.countLimit` bounds it too, to 60,000 tensors.
   ///
   /// The format's own reader takes three times as much; such a header would need most of a gigabyte in memory.
   public static let headerLimit = 1 << 25

@@ -99,15 +99,21 @@ public final class LLaMADecoder: Sendable {
     _ layer: Layer, _ index: Int, _ hidden: Tensor, _ tables: (cosine: Tensor, sine: Tensor),
     _ pass: ForwardPass
   ) -> Tensor {
+    let attended = attended(layer, index, hidden, tables, pass)
+    let output = pass.site(
+      .attentionOutput, layer: index,
+      layer.output(pass.site(.attention, layer: index, attended), pass.context))
+    return pass.site(.afterAttention, layer: index, hidden + output)
+  }
+
+  /// Attention before the output projection. Queries, keys and values are gone when it returns, and the normed states
+  /// before attention begins: together they would be most of the memory of a pass.
+  private func attended(
+    _ layer: Layer, _ index: Int, _ hidden: Tensor, _ tables: (cosine: Tensor, sine: Tensor),
+    _ pass: ForwardPass
+  ) -> Tensor {
     let context = pass.context
-    let normed = pass.site(
-      .attentionNorm, layer: index,
-      hidden.rmsNorm(weight: layer.inputNorm, epsilon: configuration.normEpsilon))
-    let query = pass.site(
-      .query, layer: index, rotated(layer.query(normed, context), norm: layer.queryNorm, tables))
-    let newKey = pass.site(
-      .key, layer: index, rotated(layer.key(normed, context), norm: layer.keyNorm, tables))
-    let newValue = pass.site(.value, layer: index, layer.value(normed, context))
+    let (query, newKey, newValue) = projections(layer, index, hidden, tables, pass)
     let (keys, values, keyRows) =
       pass.options.cache?.append(keys: newKey, values: newValue, layer: index, context: context)
       ?? (
@@ -116,10 +122,22 @@ public final class LLaMADecoder: Sendable {
           starts: (0..<context.segments.count).map { context.segments[$0].lowerBound },
           count: newKey.rows)
       )
-    let attended = attention(query, keys, values, keyRows, index, pass)
-    let output = pass.site(
-      .attentionOutput, layer: index, layer.output(pass.site(.attention, layer: index, attended), context))
-    return pass.site(.afterAttention, layer: index, hidden + output)
+    return attention(query, keys, values, keyRows, index, pass)
+  }
+
+  private func projections(
+    _ layer: Layer, _ index: Int, _ hidden: Tensor, _ tables: (cosine: Tensor, sine: Tensor),
+    _ pass: ForwardPass
+  ) -> (query: Tensor, key: Tensor, value: Tensor) {
+    let context = pass.context
+    let normed = pass.site(
+      .attentionNorm, layer: index,
+      hidden.rmsNorm(weight: layer.inputNorm, epsilon: configuration.normEpsilon))
+    let query = pass.site(
+      .query, layer: index, rotated(layer.query(normed, context), norm: layer.queryNorm, tables))
+    let key = pass.site(
+      .key, layer: index, rotated(layer.key(normed, context), norm: layer.keyNorm, tables))
+    return (query, key, pass.site(.value, layer: index, layer.value(normed, context)))
   }
 
   /// Heads after their norm, if the model has one, and the rotation.

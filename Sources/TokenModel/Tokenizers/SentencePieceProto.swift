@@ -33,8 +33,8 @@ struct SentencePieceProto {
   /// The places of the self test, which holds only with the model's own settings.
   private var selfTests: [Range<Int>] = []
 
-  /// The most pieces; the largest vocabularies in use have a quarter of it.
-  static let pieceLimit = 1 << 20
+  /// The most pieces; the largest vocabularies in use have 262,144. The library takes most of a kilobyte for each.
+  static let pieceLimit = 300_000
   /// The longest piece in bytes. The library recurses over the parts of some pieces.
   static let pieceLengthLimit = 4096
   /// The library's room for user-defined symbols that match at one place.

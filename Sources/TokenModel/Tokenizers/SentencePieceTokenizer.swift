@@ -38,7 +38,7 @@ public struct SentencePieceTokenizer: Tokenizer {
 
   /// The most pieces of a model, not counting added tokens.
   public static let pieceLimit = SentencePieceProto.pieceLimit
-  private static let modelLimit = 64 << 20
+  private static let modelLimit = 16 << 20
   private static let jsonLimit = 16 << 20
 
   /// Reads the tokenizer of a folder.
@@ -118,8 +118,17 @@ public struct SentencePieceTokenizer: Tokenizer {
         path: modelPath, bytes: proto.bytes(model, addingDummyPrefix: addingDummyPrefix),
         pieceCount: proto.pieces.count)
     }
-    prefixed = try load(addingDummyPrefix: true)
-    plain = try load(addingDummyPrefix: false)
+    // A model takes much memory: the second is made only where it is used.
+    switch prefixSpace {
+    case .always:
+      prefixed = try load(addingDummyPrefix: true)
+      plain = prefixed
+    case .never where !removesExtraSpaces:
+      plain = try load(addingDummyPrefix: false)
+      prefixed = plain
+    case .first, .never:
+      (prefixed, plain) = (try load(addingDummyPrefix: true), try load(addingDummyPrefix: false))
+    }
   }
 
   /// The ids of a text, of at most 4 MiB.

@@ -109,6 +109,7 @@ extension FuzzTarget {
       ]) {
         dataFolder(#"{"text":"<image>a","answer":"b","image":"\#($0)"}"#)
       } + [
+        { _ in dataFolder(#"{"text":"<video>a","answer":"b","video":"a.pgm"}"#) },
         { random in
           let key = random.pick(["image", "audio", "video"])
           return dataFolder(#"{"text":"<\#(key)>a","answer":"b","\#(key)":"a.pgm"}"#)

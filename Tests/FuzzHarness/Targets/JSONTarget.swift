@@ -3,13 +3,18 @@ import RunKit
 private let longKey = String(repeating: "k", count: 10_000)
 
 /// As many values as are accepted, in the forms that take the most memory, and more.
-private let hugeDocuments: [[UInt8]] = [
-  "[" + String(repeating: "0,", count: JSONValue.countLimit - 2) + "0]",
-  "[" + String(repeating: "[0],", count: JSONValue.countLimit / 2 - 1) + "0]",
-  "[" + String(repeating: #"{"a":0},"#, count: JSONValue.countLimit / 2 - 1) + "0]",
-  "{" + (0..<JSONValue.countLimit - 1).map { "\"\($0)\":0" }.joined(separator: ",") + "}",
-  "[" + String(repeating: "0,", count: 1 << 22) + "0]",
-].map { [UInt8]($0.utf8) }
+private let hugeDocuments: [@Sendable () -> [UInt8]] = [
+  { repeated("0,", JSONValue.countLimit - 2) }, { repeated("[0],", JSONValue.countLimit / 2 - 1) },
+  { repeated(#"{"a":0},"#, JSONValue.countLimit / 2 - 1) }, { repeated("0,", 1 << 22) },
+  {
+    [UInt8](("{" + (0..<JSONValue.countLimit - 1).map { "\"\($0)\":0" }.joined(separator: ",") + "}").utf8)
+  },
+]
+
+/// An array of so many elements and a last one.
+private func repeated(_ element: String, _ count: Int) -> [UInt8] {
+  [UInt8](("[" + String(repeating: element, count: count) + "0]").utf8)
+}
 
 extension FuzzTarget {
   /// The JSON reader: what it accepts must be written and read again as the same value.

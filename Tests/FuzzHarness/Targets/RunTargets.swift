@@ -158,6 +158,13 @@ extension FuzzTarget {
     large: [
       { _ in widestRun },
       { _ in
+        // As long a line as is accepted.
+        var files = wholeRun()
+        let line = #"{"index":0,"id":""# + String(repeating: "x", count: 1 << 24 - 40) + "\"}\n"
+        files[1].contents = .bytes([UInt8](line.utf8))
+        return files
+      },
+      { _ in
         var files = wholeRun()
         files[1].contents = .sparse([], count: (1 << 24) + 2)
         return files

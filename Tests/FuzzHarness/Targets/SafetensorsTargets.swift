@@ -41,6 +41,20 @@ private func use(_ tensors: [StoredTensor]) throws {
   }
 }
 
+/// Headers as long, or of as many values, as are accepted.
+private let largestHeaders: [@Sendable () -> String] = [
+  { #"{"__metadata__":{"a":""# + String(repeating: "x", count: SafetensorsFile.headerLimit - 30) + #""}}"# },
+  {
+    #"{"__metadata__":{"# + (1...JSONValue.countLimit - 2).map { "\"\($0)\":\"\"" }.joined(separator: ",")
+      + "}}"
+  },
+  {
+    "{"
+      + (1...JSONValue.countLimit / 7).map { #""\#($0)":{"dtype":"U8","shape":[0],"data_offsets":[0,0]}"# }
+      .joined(separator: ",") + "}"
+  },
+]
+
 extension FuzzTarget {
   /// One safetensors file.
   static let safetensors = FuzzTarget(
@@ -64,6 +78,7 @@ extension FuzzTarget {
       FuzzLayout.lengthField(SafetensorsFile.headerLimit + 1) + [0x7B], FuzzLayout.lengthField(-1) + [0x7B],
       [1, 2, 3],
     ],
+    large: largestHeaders.map { make in { safetensorsBytes(make(), dataCount: 0) } },
     read: { path in
       let file = try SafetensorsFile(path: path)
       try use(file.tensors)
@@ -110,6 +125,12 @@ extension FuzzTarget {
           shardFile("two.safetensors", "a"),
         ]
       },
+    ],
+    large: [
+      { _ in
+        let entries = (1...JSONValue.countLimit - 4).map { "\"\($0)\":\"one.safetensors\"" }
+        return [shardIndex("{" + entries.joined(separator: ",") + "}"), shardFile("one.safetensors", "a")]
+      }
     ],
     read: { folder in
       let model = try ShardedTensors(folder: folder)

@@ -67,15 +67,16 @@ private let characterMaps: [[UInt8]] = [
   CheckpointBytes.characterMap(leaf: 1 << 31 | 99), CheckpointBytes.characterMap(texts: [0x61]),
 ]
 
-/// Pieces that differ, of seven letters each.
-private func manyPieces(count: Int) -> [UInt8] {
+/// A model with so many more pieces, which differ and have seven letters each.
+private func folder(pieces count: Int) -> [FuzzFile] {
   var bytes: [UInt8] = []
   bytes.reserveCapacity(count * 18)
   for number in 0..<count {
     let letters = (0..<7).map { UInt8(ascii: "a") + UInt8(number >> (4 * $0) & 15) }
     bytes += [0x0A, 16, 0x0A, 7] + letters + [0x15, 0, 0, 0, 0, 0x18, 1]
   }
-  return bytes
+  return folder(
+    model: CheckpointBytes.tokenizer(more: bytes), settings: #"{"legacy":false}"#, added: "{}", ids: "[3]")
 }
 
 extension FuzzTarget {
@@ -107,8 +108,18 @@ extension FuzzTarget {
     large: [
       { _ in folder(textCount: 1 << 17) },
       { _ in folder(text: String(repeating: "ab ", count: 80_000)) },
-      { _ in folder(more: manyPieces(count: SentencePieceTokenizer.pieceLimit - 100)) },
-      { _ in folder(more: manyPieces(count: SentencePieceTokenizer.pieceLimit)) },
+      { _ in folder(pieces: SentencePieceTokenizer.pieceLimit - 100) },
+      { _ in folder(pieces: SentencePieceTokenizer.pieceLimit) },
+      { _ in
+        let long = (0..<4_000).flatMap { number -> [UInt8] in
+          let end = Array("\(number)".utf8)
+          return CheckpointBytes.piece(
+            [UInt8](repeating: UInt8(97 + number % 26), count: 4_096 - end.count) + end)
+        }
+        return folder(
+          model: CheckpointBytes.tokenizer(more: long), settings: #"{"legacy":false}"#, added: "{}",
+          ids: "[3]")
+      },
     ],
     read: { folder in
       let tokenizer = try SentencePieceTokenizer(folder: URL(fileURLWithPath: folder))
