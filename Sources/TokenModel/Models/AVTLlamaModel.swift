@@ -147,11 +147,23 @@ public struct AVTLlamaModel: LanguageModel {
 
   /// The rows of one medium, `[rows, hidden]`.
   public func mediumEmbeddings(_ medium: Medium) -> Tensor {
-    let embedding = medium.modality == .image ? image : audio
+    let embedding = embedding(of: medium)
     let order = medium.modality == .image ? imageOrder : audioOrder
     let elements = order.map {
       (Float(medium.bytes[$0]) / 255 - embedding.mean) / embedding.standardDeviation
     }
+    return rows(of: elements, embedding)
+  }
+
+  /// The rows of one medium whose normalised input is 0 everywhere, `[rows, hidden]`.
+  public func blankEmbeddings(_ medium: Medium) -> Tensor {
+    rows(of: [Float](repeating: 0, count: medium.bytes.count), embedding(of: medium))
+  }
+
+  private func embedding(of medium: Medium) -> MediumEmbedding { medium.modality == .image ? image : audio }
+
+  /// The rows of normalised inputs that lie token by token.
+  private func rows(of elements: [Float], _ embedding: MediumEmbedding) -> Tensor {
     let inputs = Tensor(
       elements, shape: [embedding.positions.shape[0], embedding.projection.inputSize])
     return embedding.projection.weight.forward(inputs, bias: embedding.projection.bias) + embedding.positions
