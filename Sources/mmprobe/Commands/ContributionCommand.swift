@@ -6,7 +6,7 @@ import TokenModel
 /// `mmprobe contribution`: what does the answer depend on?
 struct ContributionCommand: Command {
   static let name = "contribution"
-  static let summary = "what each modality is worth to the answer, beside the attention on it"
+  static let summary = "what each modality is worth, beside the attention on it"
   static let discussion = """
     Explains one number, the logit of the first answer piece unless told otherwise,
     and prints what each part of the prompt adds to it beside the attention of the
