@@ -102,5 +102,7 @@ enum ContributionMethods {
   static let all: [[String]] = [
     [], ["--removal", "blank", "--target", "log-probability"], ["--removal", "mean"],
     ["--method", "knockout", "--window", "1", "--piece", "prediction"], ["--method", "value-norm"],
+    ["--method", "grad-input", "--target", "margin"],
+    ["--method", "ig", "--steps", "8", "--baseline", "blank", "--target", "log-probability"],
   ]
 }

@@ -72,9 +72,17 @@ struct TargetFunction {
   }
 
   /// ln p of the piece.
-  func logProbability(_ logits: [Float]) -> Double {
+  func logProbability(_ logits: [Float]) -> Double { Double(logits[id]) - logSumExp(logits) }
+
+  /// The probabilities of all pieces.
+  func probabilities(_ logits: [Float]) -> [Double] {
+    let normalizer = logSumExp(logits)
+    return logits.map { exp(Double($0) - normalizer) }
+  }
+
+  private func logSumExp(_ logits: [Float]) -> Double {
     let most = Double(logits.max() ?? 0)
-    return Double(logits[id]) - most - log(logits.reduce(0) { $0 + exp(Double($1) - most) })
+    return most + log(logits.reduce(0) { $0 + exp(Double($1) - most) })
   }
 
   /// The first of the largest logits.

@@ -46,8 +46,10 @@ struct ContributionProbe {
     case .knockout(let queries, let keys, let window):
       measured = KnockoutEffect(queries: queries, keys: keys, window: window).contribution(of: item)
     case .valueNorm: measured = ValueNorms().contribution(of: item)
-    case .gradientInput, .integratedGradients:
-      throw ProbeError.notFinite(sample: sample.id)
+    case .gradientInput: measured = GradientInput().contribution(of: item)
+    case .integratedGradients(let steps, let baseline):
+      measured = IntegratedGradients(steps: steps)
+        .contribution(of: item, baseline: try self.baseline(item, baseline, sample))
     }
     guard measured.isFinite else { throw ProbeError.notFinite(sample: sample.id) }
     return measured
@@ -82,6 +84,18 @@ struct ContributionProbe {
       for player in present { absent[player] = try donated(player, item, sample) }
     }
     return absent
+  }
+
+  /// Where integrated gradients begin, `[rows, hidden]`.
+  private func baseline(
+    _ item: ContributionCase, _ baseline: ContributionDefinition.Baseline, _ sample: Sample
+  ) throws(ProbeError) -> Tensor {
+    switch baseline {
+    case .zero: Tensor(zeros: item.embeddings.shape)
+    case .blank:
+      try BlankEmbeddings(checkpoint.model).blanked(item.prompt, item.embeddings, sample: sample.id)
+    case .mean: Tensor(zeros: item.embeddings.shape) + (meanRow ?? Tensor(scalar: 0))
+    }
   }
 
   /// The rows of a modality of another sample that has it, and has another one than this.
