@@ -31,6 +31,7 @@ extension AttentionDefinition {
       ),
       ("sinks", .string(sinks.rawValue)),
       ("sink_threshold", .number(sinkThreshold)),
+      ("sink_rate", .number(Self.sinkRate)),
       ("ci", .object(ci)),
     ])
     if let contribution { object["contribution"] = contribution.json }
@@ -78,6 +79,7 @@ extension AttentionDefinition {
 
     for key in [
       "query_reduction", "head_reduction", "layer_reduction", "sample_reduction", "ratios", "layer_groups",
+      "sink_rate",
     ] {
       let found = try reader.value(key)
       guard found == self.json[key] else {

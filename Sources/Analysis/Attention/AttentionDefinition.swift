@@ -112,6 +112,8 @@ public struct AttentionDefinition: Equatable, Sendable {
   ///
   /// Source: Gu et al., "When Attention Sink Emerges in Language Models", ICLR 2025, arXiv:2410.10781.
   public var sinkThreshold: Double
+  /// The least rate of a sink key: a fifth of all heads.
+  public static let sinkRate = 0.2
   /// How intervals are made.
   public var interval: Interval
   /// What is measured besides attention, if contributions are; then all layers and heads are measured.

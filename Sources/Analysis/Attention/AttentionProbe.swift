@@ -6,12 +6,10 @@ public import TokenModel
 public struct AttentionProbe {
   /// The settings that change how it is measured, besides the definition.
   public struct Options: Sendable, Equatable {
-    /// Queries in a block of attention; results depend on it in the last bits only.
+    /// Queries in a block of attention; results have the same bits for any number.
     public var queryBlock = 128
     /// The most pieces of a generated answer.
     public var answerLimit = 64
-    /// The least rate of a sink key (see `AttentionDefinition.sinkThreshold`): a fifth of all heads.
-    public var sinkRate = 0.2
 
     /// The defaults.
     public init() {}
@@ -169,8 +167,8 @@ public struct AttentionProbe {
   /// Keys that draw the attention of many heads from all rows that see them.
   ///
   /// αₖ is the mean attention on key k over the rows i ≥ k; a head is drawn to the key if αₖ > ε, and the key is a sink
-  /// if the fraction of heads drawn is at least `sinkRate`. Keys that fewer than a quarter of the rows see are not
-  /// judged: a mean over a few rows says nothing.
+  /// if the fraction of heads drawn is at least `AttentionDefinition.sinkRate`. Keys that fewer than a quarter of the
+  /// rows see are not judged: a mean over a few rows says nothing.
   ///
   /// Source: Gu et al., ICLR 2025, arXiv:2410.10781, section 3.
   private func sinks(
@@ -184,7 +182,7 @@ public struct AttentionProbe {
       guard 4 * seenBy >= count, groupOfKey[key] >= 0 else { return nil }
       let drawn = observer.columnSums.count { $0[key] / Double(seenBy) > definition.sinkThreshold }
       let rate = Double(drawn) / Double(observer.columnSums.count)
-      guard rate >= options.sinkRate else { return nil }
+      guard rate >= AttentionDefinition.sinkRate else { return nil }
       return AttentionRecord.Sink(row: key, group: groupOfKey[key], piece: prompt.piece(at: key), rate: rate)
     }
   }

@@ -67,7 +67,8 @@ private let configurationWords = [
   "commit",
   "layers", "heads", "kv_heads", "files", "adapters", "n_requested", "queries", "groups", "roles", "ci",
   "method",
-  "level", "replicates", "cluster_key", "sinks", "sink_threshold", "index", "count", "bootstrap", "t", "auto",
+  "level", "replicates", "cluster_key", "sinks", "sink_threshold", "sink_rate", "index", "count", "bootstrap",
+  "t", "auto",
   "bos",
   "image", "text", "audio", "response", "layer_groups", "scale", "sha256",
 ]
