@@ -9,7 +9,9 @@ import XCTest
 final class ContributionSummaryTests: XCTestCase {
   private static let methods: [ContributionDefinition.Method] = [
     .shapley(players: [.image, .audio, .question], removal: .blank),
-    .knockout(queries: [.others, .last, .role(.question)], keys: [.image, .question], window: 3), .valueNorm,
+    .knockout(
+      queries: [.others, .last, .role(.question)], keys: [.image, .question], window: 3, byHead: true),
+    .valueNorm,
     .gradientInput, .integratedGradients(steps: 32, baseline: .mean),
   ]
 

@@ -58,14 +58,16 @@ final class GradientContributionTests: XCTestCase {
     }
     try compare(gradient.doubles, "grad_embeds")
     try compare(
-      gradient.hostRows().map { row in row.reduce(0) { $0 + Double($1) * Double($1) }.squareRoot() }, "grad_l2")
+      gradient.hostRows().map { row in row.reduce(0) { $0 + Double($1) * Double($1) }.squareRoot() },
+      "grad_l2")
     for name in ["grad_x_input", "grad_x_input_f64"] {
       try compare(GradientInput.rowProducts(gradient, embeddings), name)
     }
     let zero = Tensor(zeros: embeddings.shape)
     for (name, shift) in [("midpoint", 0.5), ("right", 1.0)] {
       let path = IntegratedGradients.path(
-        decoder, embeddings, context, from: zero, at: (0..<32).map { (Double($0) + shift) / 32 }, target: target)
+        decoder, embeddings, context, from: zero, at: (0..<32).map { (Double($0) + shift) / 32 },
+        target: target)
       for form in ["", "_f64"] { try compare(path.effects, "ig.\(name)\(form)") }
       try compare(path.values, "ig.\(name).path_logits")
     }

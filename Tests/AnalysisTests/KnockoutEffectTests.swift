@@ -8,10 +8,11 @@ import XCTest
 
 final class KnockoutEffectTests: XCTestCase {
   private func definition(
-    _ queries: [ContributionDefinition.Blinded], _ keys: [Role], window: Int
+    _ queries: [ContributionDefinition.Blinded], _ keys: [Role], window: Int, byHead: Bool = false
   ) -> ContributionDefinition {
     ContributionDefinition(
-      method: .knockout(queries: queries, keys: keys, window: window), target: .logit, piece: .prediction)
+      method: .knockout(queries: queries, keys: keys, window: window, byHead: byHead), target: .logit,
+      piece: .prediction)
   }
 
   private func contribution(
@@ -84,7 +85,9 @@ final class KnockoutEffectTests: XCTestCase {
       let last = prompt.count - 1
       var options = ForwardOptions()
       options.interventions = [
-        FlowKnockout(parts: [.init(blinded: [last], hidden: Array(0..<last), layers: 0..<4)])
+        FlowKnockout(parts: [
+          .init(blinded: [last], hidden: Array(0..<last), layers: 0..<4, head: nil, rows: 0..<last + 1)
+        ])
       ]
       // The same position, so that only what it sees could differ.
       var positions = Array(0..<prompt.count)
@@ -102,9 +105,75 @@ final class KnockoutEffectTests: XCTestCase {
     for (left, right) in zip(logits[0], logits[1]) { XCTAssertEqual(left, right, accuracy: 1e-5) }
   }
 
-  func testWindowsCoverEveryRun() {
-    XCTAssertEqual(ContributionDefinition.windows(4, layerCount: 4), [0..<4])
-    XCTAssertEqual(ContributionDefinition.windows(9, layerCount: 4), [0..<4])
-    XCTAssertEqual(ContributionDefinition.windows(3, layerCount: 4), [0..<4, 0..<3, 1..<4])
+  /// Cuts of all heads of a layer one by one, as edits of probabilities, are together a cut of the layer.
+  func testCutsOfAllHeadsAreACutOfTheLayer() throws {
+    let checkpoint = try Checkpoint(folder: Fixtures.embedded())
+    let prompt = try checkpoint.prompt(for: try sample(checkpoint, 0))
+    let roles = prompt.spans.roles
+    let hidden = roles.indices.filter { roles[$0] == .audio || roles[$0] == .question }
+    let blinded = roles.indices.filter { roles[$0] == .question || $0 == prompt.count - 1 }
+    func logits(_ parts: [FlowKnockout.Part]) throws -> [Double] {
+      var options = ForwardOptions()
+      options.interventions = parts.map { FlowKnockout(parts: [$0]) }
+      return try XCTUnwrap(
+        checkpoint.model.decoder.forward(
+          checkpoint.model.embeddings(prompt), context: TokenContext(roles: roles), options: options
+        ).logits
+      ).doubles
+    }
+    func part(_ head: Int?) -> FlowKnockout.Part {
+      .init(blinded: blinded, hidden: hidden, layers: 1..<2, head: head, rows: 0..<prompt.count)
+    }
+    let whole = try logits([part(nil)])
+    let heads = try logits((0..<4).map(part))
+    let clean = try logits([])
+    // Probabilities are normalised twice, in float32.
+    for (left, right) in zip(heads, whole) { XCTAssertEqual(left, right, accuracy: 1e-4) }
+    XCTAssertGreaterThan(zip(whole, clean).map { abs($0 - $1) }.max() ?? 0, 0.05)
+  }
+
+  /// The cells of single heads, against one forward pass for each.
+  func testCellsOfSingleHeads() throws {
+    let checkpoint = try Checkpoint(folder: Fixtures.embedded())
+    let sample = try sample(checkpoint, 2)
+    let found = try contribution(checkpoint, sample, definition([.last], [.image], window: 4, byHead: true))
+    let prompt = try checkpoint.prompt(for: sample)
+    let image = prompt.spans.roles.indices.filter { prompt.spans.roles[$0] == .image }
+    func logit(_ parts: [FlowKnockout.Part]) throws -> Double {
+      var options = ForwardOptions()
+      options.interventions = [FlowKnockout(parts: parts)]
+      return Double(
+        try XCTUnwrap(
+          checkpoint.model.decoder.forward(
+            checkpoint.model.embeddings(prompt), context: TokenContext(roles: prompt.spans.roles),
+            options: options
+          ).logits
+        ).hostValues()[found.target.id])
+    }
+    let clean = try logit([])
+    XCTAssertEqual(found.cells.count, 2 * (1 + 16))
+    for layer in 0..<4 {
+      for head in 0..<4 {
+        let cut = try logit([
+          .init(
+            blinded: [prompt.count - 1], hidden: image, layers: layer..<layer + 1, head: head,
+            rows: 0..<prompt.count)
+        ])
+        XCTAssertEqual(
+          found.cells[2 * (1 + layer * 4 + head) + 1], cut - clean, accuracy: 5e-5,
+          "layer \(layer) head \(head)")
+      }
+    }
+  }
+
+  func testPlacesCoverEveryRunAndHead() {
+    func names(_ window: Int, byHead: Bool) -> [String] {
+      ContributionDefinition.cutPlaces(window, byHead: byHead, layerCount: 4, headCount: 2).map(\.name)
+    }
+    XCTAssertEqual(names(4, byHead: false), ["layers 0-3"])
+    XCTAssertEqual(names(9, byHead: false), ["layers 0-3"])
+    XCTAssertEqual(names(3, byHead: false), ["layers 0-3", "layers 0-2", "layers 1-3"])
+    XCTAssertEqual(names(4, byHead: true).suffix(2), ["layer 3 head 0", "layer 3 head 1"])
+    XCTAssertEqual(names(4, byHead: true).count, 9)
   }
 }

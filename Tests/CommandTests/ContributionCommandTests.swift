@@ -62,7 +62,7 @@ final class ContributionCommandTests: XCTestCase {
 
   func testOptionsOfAnotherMethodAreRefused() throws {
     for arguments in [
-      ["--method", "knockout", "--removal", "blank"], ["--steps", "8"], ["--window", "1"],
+      ["--method", "knockout", "--removal", "blank"], ["--steps", "8"], ["--by-head"], ["--window", "1"],
       ["--method", "ig", "--keys", "image"], ["--method", "value-norm", "--baseline", "zero"],
       ["--method", "knockout", "--keys", "image,image"], ["--method", "knockout", "--queries", "lost"],
       ["--method", "knockout", "--window", "9"],
@@ -101,7 +101,8 @@ final class ContributionCommandTests: XCTestCase {
 enum ContributionMethods {
   static let all: [[String]] = [
     [], ["--removal", "blank", "--target", "log-probability"], ["--removal", "mean"],
-    ["--method", "knockout", "--window", "1", "--piece", "prediction"], ["--method", "value-norm"],
+    ["--method", "knockout", "--window", "1", "--piece", "prediction", "--by-head"],
+    ["--method", "value-norm"],
     ["--method", "grad-input", "--target", "margin"],
     ["--method", "ig", "--steps", "8", "--baseline", "blank", "--target", "log-probability"],
   ]

@@ -137,7 +137,8 @@ public struct AttentionDefinition: Equatable, Sendable {
 
   /// The names of the numbers in `Contribution.cells`; none without contributions.
   public var cellNames: [String] {
-    contribution?.cellNames(layerCount: layers.count, groups: groups.map(\.name)) ?? []
+    contribution?.cellNames(
+      layerCount: layers.count, headCount: heads.count, groups: groups.map(\.name)) ?? []
   }
 
   /// The one group of exactly this role, if there is one.

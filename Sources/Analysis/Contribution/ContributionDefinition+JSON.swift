@@ -10,10 +10,11 @@ extension ContributionDefinition {
     case .shapley(let players, let removal):
       object["players"] = words(players.map(\.rawValue))
       object["removal"] = .string(removal.rawValue)
-    case .knockout(let queries, let keys, let window):
+    case .knockout(let queries, let keys, let window, let byHead):
       object["queries"] = words(queries.map(\.name))
       object["keys"] = words(keys.map(\.rawValue))
       object["window"] = .integer(window)
+      object["by_head"] = .bool(byHead)
     case .valueNorm, .gradientInput: break
     case .integratedGradients(let steps, let baseline):
       object["steps"] = .integer(steps)
@@ -59,9 +60,11 @@ extension ContributionDefinition {
           place: reader.place, key: reader.name("queries"), found: "\(names)",
           expected: "last, others or roles, each once")
       }
+      let flag = try reader.value("by_head")
+      guard let byHead = flag.boolValue else { throw reader.wrongType("by_head", flag, "true or false") }
       method = .knockout(
         queries: queries, keys: try roles("keys", limit: Role.allCases.count),
-        window: try reader.int("window", in: 1...1 << 20))
+        window: try reader.int("window", in: 1...1 << 20), byHead: byHead)
     case "value-norm": method = .valueNorm
     case "grad-input": method = .gradientInput
     case "ig":

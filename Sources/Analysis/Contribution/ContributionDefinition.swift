@@ -119,8 +119,9 @@ public struct ContributionDefinition: Equatable, Sendable {
   public enum Method: Equatable, Sendable {
     /// Exact Shapley values of these roles as players.
     case shapley(players: [Role], removal: Removal)
-    /// Attention from `queries` to `keys` is cut in all layers, and in every run of `window` layers.
-    case knockout(queries: [Blinded], keys: [Role], window: Int)
+    /// Attention from `queries` to `keys` is cut in all layers, in every run of `window` layers, and if asked for in each
+    /// head of each layer alone.
+    case knockout(queries: [Blinded], keys: [Role], window: Int, byHead: Bool)
     /// Norms of what the last prompt row takes from each group.
     case valueNorm
     /// Gradient times embedding.
@@ -144,9 +145,10 @@ public struct ContributionDefinition: Equatable, Sendable {
       switch self {
       case .shapley(let players, let removal):
         "exact Shapley values of \(players.map(\.rawValue).joined(separator: ", ")); absent: \(removal.explanation)"
-      case .knockout(let queries, let keys, let window):
+      case .knockout(let queries, let keys, let window, let byHead):
         "attention knockout, keys \(keys.map(\.rawValue).joined(separator: ", ")) hidden from "
-          + "\(queries.map(\.name).joined(separator: ", ")), in all layers and in windows of \(window)"
+          + "\(queries.map(\.name).joined(separator: ", ")), in all layers, in windows of \(window)"
+          + (byHead ? ", and in single heads" : "")
       case .valueNorm:
         "norms of attention times value after the output projection, last prompt row, mean over layers"
       case .gradientInput: "gradient x input on the embedding rows"
@@ -159,7 +161,7 @@ public struct ContributionDefinition: Equatable, Sendable {
     public var magnitude: String {
       switch self {
       case .shapley: "|Shapley value|"
-      case .knockout(let queries, _, _):
+      case .knockout(let queries, _, _, _):
         "|change of the target| when the group is hidden from \(queries[0].name) in all layers"
       case .valueNorm: "sum over tokens of the norm of their part, as a fraction in each layer"
       case .gradientInput, .integratedGradients: "sum over tokens of |gradient x difference|"
@@ -185,31 +187,52 @@ public struct ContributionDefinition: Equatable, Sendable {
   /// Whether a group has a signed effect on the target.
   public var hasEffects: Bool { method != .valueNorm }
 
-  /// The windows of layers in which attention is cut: all layers, then every run of `window` layers.
-  static func windows(_ window: Int, layerCount: Int) -> [Range<Int>] {
-    guard window < layerCount else { return [0..<layerCount] }
-    return [0..<layerCount] + (0...layerCount - window).map { $0..<$0 + window }
+  /// Where attention is cut.
+  struct CutPlace: Equatable {
+    /// The layers.
+    let layers: Range<Int>
+    /// The head, or nil for all.
+    let head: Int?
+
+    /// How `cellNames` calls it.
+    var name: String {
+      head.map { "layer \(layers.lowerBound) head \($0)" }
+        ?? "layers \(layers.lowerBound)-\(layers.upperBound - 1)"
+    }
+  }
+
+  /// Where attention is cut: all layers, then every run of `window` layers, then each head of each layer.
+  static func cutPlaces(_ window: Int, byHead: Bool, layerCount: Int, headCount: Int) -> [CutPlace] {
+    var places = [CutPlace(layers: 0..<layerCount, head: nil)]
+    if window < layerCount {
+      places += (0...layerCount - window).map { CutPlace(layers: $0..<$0 + window, head: nil) }
+    }
+    if byHead {
+      places += (0..<layerCount).flatMap { layer in
+        (0..<headCount).map { CutPlace(layers: layer..<layer + 1, head: $0) }
+      }
+    }
+    return places
   }
 
   /// The names of the numbers in `Contribution.cells`.
   ///
   /// - Shapley: the target with these players present, `image+audio`, in binary order, the first player lowest; `none`.
-  /// - Knockout: keys, blinded rows, layers, then `probability`, (p′ − p) / p of the piece, or `target`, its change.
+  /// - Knockout: keys, blinded rows, layers or a head, then `probability`, (p′ − p) / p of the piece, or `target`, its change.
   /// - Value norms: layer, group, then `tokens`, the share of summed norms, or `vector`, the share of the norms of sums.
-  func cellNames(layerCount: Int, groups: [String]) -> [String] {
+  func cellNames(layerCount: Int, headCount: Int, groups: [String]) -> [String] {
     switch method {
     case .shapley(let players, _):
       return (0..<1 << players.count).map { coalition in
         let present = players.indices.filter { coalition >> $0 & 1 == 1 }.map { players[$0].rawValue }
         return present.isEmpty ? "none" : present.joined(separator: "+")
       }
-    case .knockout(let queries, let keys, let window):
+    case .knockout(let queries, let keys, let window, let byHead):
+      let places = Self.cutPlaces(window, byHead: byHead, layerCount: layerCount, headCount: headCount)
       return keys.flatMap { key in
         queries.flatMap { query in
-          Self.windows(window, layerCount: layerCount).flatMap { layers in
-            ["probability", "target"].map {
-              "\(key.rawValue).\(query.name).layers \(layers.lowerBound)-\(layers.upperBound - 1).\($0)"
-            }
+          places.flatMap { place in
+            ["probability", "target"].map { "\(key.rawValue).\(query.name).\(place.name).\($0)" }
           }
         }
       }

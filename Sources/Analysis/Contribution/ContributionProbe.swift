@@ -43,8 +43,9 @@ struct ContributionProbe {
     case .shapley(let players, let removal):
       measured = try ModalityShapley(players: players, removal: removal)
         .contribution(of: item, absent: try absent(item, players, removal, sample), sample: sample.id)
-    case .knockout(let queries, let keys, let window):
-      measured = KnockoutEffect(queries: queries, keys: keys, window: window).contribution(of: item)
+    case .knockout(let queries, let keys, let window, let byHead):
+      measured = KnockoutEffect(queries: queries, keys: keys, window: window, byHead: byHead)
+        .contribution(of: item)
     case .valueNorm: measured = ValueNorms().contribution(of: item)
     case .gradientInput: measured = GradientInput().contribution(of: item)
     case .integratedGradients(let steps, let baseline):

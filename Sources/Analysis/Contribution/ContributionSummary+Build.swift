@@ -115,17 +115,25 @@ extension ContributionSummary {
           )
         }
       }
-    case .knockout(let queries, let keys, let window):
-      let windows = ContributionDefinition.windows(window, layerCount: layers)
-      guard windows.count > 1 else { break }
-      append("windows") { place in
-        let key = keys.firstIndex { definition.group(of: $0) == shown[place] } ?? 0
-        return windows.indices.dropFirst().map { number in
-          let cell = 2 * (key * queries.count * windows.count + number) + 1
-          return (
-            mean { sample, _ in sample.share(shown[place], windows[number]) }, mean { abs($1.cells[cell]) }
-          )
+    case .knockout(let queries, let keys, let window, let byHead):
+      let cuts = ContributionDefinition.cutPlaces(
+        window, byHead: byHead, layerCount: layers, headCount: heads)
+      /// Attention where it was cut, and the mean |change of the target|, for the first rows that were blinded.
+      func pairs(_ place: Int, _ number: Int) -> (Double, Double) {
+        let (group, cut) = (shown[place], cuts[number])
+        let key = keys.firstIndex { definition.group(of: $0) == group } ?? 0
+        let cell = 2 * (key * queries.count * cuts.count + number) + 1
+        let attention = mean { sample, _ in
+          guard let head = cut.head else { return sample.share(group, cut.layers) }
+          return Double(sample.record.share[(cut.layers.lowerBound * heads + head) * groups + group])
         }
+        return (attention, mean { abs($1.cells[cell]) })
+      }
+      let windows = cuts.indices.dropFirst().filter { cuts[$0].head == nil }
+      if !windows.isEmpty { append("windows") { place in windows.map { pairs(place, $0) } } }
+      if byHead {
+        let single = cuts.indices.filter { cuts[$0].head != nil }
+        append("layers x heads") { place in single.map { pairs(place, $0) } }
       }
     case .shapley, .gradientInput, .integratedGradients: break
     }

@@ -94,7 +94,7 @@ extension AttentionDefinition {
     func occurs(_ group: Int) -> Bool { records.contains { $0.tokens[group] > 0 } }
     switch contribution?.method {
     case .shapley(let players, _): return players.compactMap(group).filter(occurs)
-    case .knockout(_, let keys, _): return keys.compactMap(group).filter(occurs)
+    case .knockout(_, let keys, _, _): return keys.compactMap(group).filter(occurs)
     case nil: return []
     default: return groups.indices.filter(occurs)
     }

@@ -4,7 +4,7 @@ import TokenModel
 
 /// Attention knockout: what the target loses when chosen rows cannot see the keys of a group.
 ///
-/// Attention logits from the blinded rows to the hidden keys are set to −∞ in a window of layers. Two numbers are
+/// Attention logits from the blinded rows to the hidden keys are set to −∞ in a window of layers, or in one head. Two numbers are
 /// reported for each group of keys, set of rows and window: (p′ − p) / p of the piece, and the change of the target. The
 /// effect of a group is the target it loses when hidden from the first set of rows in all layers.
 ///
@@ -14,6 +14,7 @@ struct KnockoutEffect {
   let queries: [ContributionDefinition.Blinded]
   let keys: [Role]
   let window: Int
+  let byHead: Bool
   /// The most rows of one pass; prompts are repeated once for each cut.
   private static let rowLimit = 4096
 
@@ -22,20 +23,24 @@ struct KnockoutEffect {
     let blinded: [Int]
     let hidden: [Int]
     let layers: Range<Int>
+    let head: Int?
     /// Its place among all cuts, those of the prompt or not.
     let place: Int
   }
 
   func contribution(of item: ContributionCase) -> Contribution {
-    let windows = ContributionDefinition.windows(window, layerCount: item.decoder.configuration.layerCount)
+    let sizes = item.decoder.configuration
+    let places = ContributionDefinition.cutPlaces(
+      window, byHead: byHead, layerCount: sizes.layerCount, headCount: sizes.headCount)
     var cuts: [Cut] = []
     var place = 0
     for key in keys {
       for query in queries {
         let (hidden, blinded) = (item.rows(of: key), rows(query, key, item))
-        for layers in windows {
+        for cut in places {
           if !hidden.isEmpty && !blinded.isEmpty {
-            cuts.append(Cut(blinded: blinded, hidden: hidden, layers: layers, place: place))
+            cuts.append(
+              Cut(blinded: blinded, hidden: hidden, layers: cut.layers, head: cut.head, place: place))
           }
           place += 1
         }
@@ -53,7 +58,7 @@ struct KnockoutEffect {
     var effect = [Double](repeating: 0, count: item.definition.groups.count)
     for (number, key) in keys.enumerated() {
       // The first set of rows and the first window, all layers.
-      let cell = cells[2 * number * queries.count * windows.count + 1]
+      let cell = cells[2 * number * queries.count * places.count + 1]
       if let group = item.definition.group(of: key) { effect[group] = 0 - cell }
     }
     return Contribution(
@@ -81,7 +86,7 @@ struct KnockoutEffect {
         let cut = cuts[start + copy - 1]
         return FlowKnockout.Part(
           blinded: cut.blinded.map { copy * length + $0 }, hidden: cut.hidden.map { copy * length + $0 },
-          layers: cut.layers)
+          layers: cut.layers, head: cut.head, rows: copy * length..<(copy + 1) * length)
       }
       var options = ForwardOptions()
       options.interventions = [FlowKnockout(parts: parts)]
@@ -106,6 +111,10 @@ struct FlowKnockout: Intervention {
     /// Rows of the batch, of the same sequence, whose keys they do not see.
     let hidden: [Int]
     let layers: Range<Int>
+    /// The head, or nil for all.
+    let head: Int?
+    /// The rows of the sequence.
+    let rows: Range<Int>
   }
 
   let parts: [Part]
@@ -113,7 +122,7 @@ struct FlowKnockout: Intervention {
   /// The keys hidden in a layer.
   func knockout(layer: Int, context: TokenContext, keyRows: KeyRows) -> AttentionKnockout? {
     require(keyRows.count == context.roles.count, "a knockout by rows over a cache")
-    let active = parts.filter { $0.layers.contains(layer) }
+    let active = parts.filter { $0.head == nil && $0.layers.contains(layer) }
     guard !active.isEmpty else { return nil }
     // One pair of sets for all sequences: a row sees keys of its own sequence only.
     var queries = [Bool](repeating: false, count: context.roles.count)
@@ -123,5 +132,22 @@ struct FlowKnockout: Intervention {
       for row in part.hidden { keys[row] = true }
     }
     return AttentionKnockout(queries: queries, keys: keys)
+  }
+
+  /// The probabilities of a single head without the hidden keys: what logits of −∞ give.
+  func attentionEdit(layer: Int, context: TokenContext) -> AttentionEdit? {
+    var partOfRow: [Int: Part] = [:]
+    for part in parts where part.head != nil && part.layers.contains(layer) {
+      for row in part.blinded { partOfRow[row] = part }
+    }
+    guard !partOfRow.isEmpty else { return nil }
+    return { [partOfRow] head, row, probabilities in
+      guard let part = partOfRow[row], part.head == head else { return }
+      // A row keeps sight of itself.
+      for key in part.hidden where key != row { probabilities[key - part.rows.lowerBound] = 0 }
+      let rest = probabilities.reduce(0, +)
+      guard rest > 0 else { return }
+      for key in probabilities.indices { probabilities[key] /= rest }
+    }
   }
 }

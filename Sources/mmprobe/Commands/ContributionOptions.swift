@@ -34,6 +34,7 @@ struct ContributionOptions {
   static let window = Option<Int?>.integer(
     "window", in: 1...4096, absence: "a third of the layers, rounded up",
     "knockout: layers that are cut together, besides all layers")
+  static let byHead = Option<Bool>.flag("by-head", "knockout: also cut each head of each layer alone")
   static let steps = Option<Int>.integer(
     "steps", in: 1...ContributionDefinition.stepLimit, default: 64, "ig: steps of the midpoint rule")
   static let baseline = Option<ContributionDefinition.Baseline>.choice(
@@ -42,7 +43,7 @@ struct ContributionOptions {
   static let declarations =
     [
       method.declaration, target.declaration, piece.declaration, removal.declaration, keys.declaration,
-      queries.declaration, window.declaration, steps.declaration, baseline.declaration,
+      queries.declaration, window.declaration, byHead.declaration, steps.declaration, baseline.declaration,
     ] + IntervalOptions.declarations
 
   private let method: MethodName
@@ -52,6 +53,7 @@ struct ContributionOptions {
   private let keys: [Role]
   private let queries: [ContributionDefinition.Blinded]
   private let window: Int?
+  private let byHead: Bool
   private let steps: Int
   private let baseline: ContributionDefinition.Baseline
   private let interval: IntervalOptions
@@ -68,6 +70,7 @@ struct ContributionOptions {
     keys = try Self.roles(try arguments[Self.keys], arguments.command)
     queries = try Self.blinded(try arguments[Self.queries], arguments.command)
     window = try arguments[Self.window]
+    byHead = try arguments[Self.byHead]
     steps = try arguments[Self.steps]
     baseline = try arguments[Self.baseline]
     interval = try IntervalOptions(arguments)
@@ -76,6 +79,7 @@ struct ContributionOptions {
       (arguments.isGiven(Self.keys), "--keys", .knockout),
       (arguments.isGiven(Self.queries), "--queries", .knockout),
       (arguments.isGiven(Self.window), "--window", .knockout),
+      (arguments.isGiven(Self.byHead), "--by-head", .knockout),
       (arguments.isGiven(Self.steps), "--steps", .integratedGradients),
       (arguments.isGiven(Self.baseline), "--baseline", .integratedGradients),
     ]
@@ -113,7 +117,7 @@ struct ContributionOptions {
       }
       chosen = .knockout(
         queries: queries.isEmpty ? [.others, .last, .role(.question)] : queries,
-        keys: keys.isEmpty ? parts : keys, window: window)
+        keys: keys.isEmpty ? parts : keys, window: window, byHead: byHead)
     case .valueNorm: chosen = .valueNorm
     case .gradientInput: chosen = .gradientInput
     case .integratedGradients: chosen = .integratedGradients(steps: steps, baseline: baseline)
