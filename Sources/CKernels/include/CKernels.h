@@ -47,6 +47,12 @@ float ck_dot_bf16(const void *a, const float *b, size_t n);
 float ck_softmax_update(float *logits, size_t n, float scale, float *running_max, float *running_sum);
 // Sum over i of e[i] * scale * x[i]: the entropy of a row needs it next to the plain sum.
 float ck_weighted_logit_sum(const float *e, const float *logits, float scale, size_t n);
+// One block of attention of one query row, whose softmax had maximum m and 1 / sum "inverse": logits become
+// probabilities p = exp(scale * logit - m) * inverse.
+void ck_attention_probabilities(float *logits, size_t n, float scale, float m, float inverse);
+// The same, and the gradients g of the probabilities become those of the unscaled logits, scale * p * (g - mean), with
+// mean the sum of p * g over the whole row.
+void ck_attention_gradients(float *logits, float *gradients, size_t n, float scale, float m, float inverse, float mean);
 
 // The commit this was built from, or "" where it is not known.
 const char *ck_build_commit(void);
@@ -60,6 +66,9 @@ void ck_pack(const float *b, size_t stride, size_t rows, size_t columns, float *
 // out = a * packed, or out += a * packed; a is [rows, inner], out [rows, columns], panels panel_stride floats apart.
 void ck_product(const float *a, size_t stride, size_t rows, const float *packed, size_t panel_stride, size_t inner,
                 size_t columns, float *out, size_t out_stride, int accumulates);
+// The same with the transpose of a [inner, rows].
+void ck_product_transposed(const float *a, size_t stride, size_t rows, const float *packed, size_t panel_stride,
+                           size_t inner, size_t columns, float *out, size_t out_stride, int accumulates);
 
 // Gradients: "g" is that of the output, "out" gets that of the input; both may be the same memory.
 void ck_silu_gradient(const float *a, const float *g, float *out, size_t n);
