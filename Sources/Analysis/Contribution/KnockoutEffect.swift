@@ -143,8 +143,7 @@ struct FlowKnockout: Intervention {
     guard !partOfRow.isEmpty else { return nil }
     return { [partOfRow] head, row, probabilities in
       guard let part = partOfRow[row], part.head == head else { return }
-      // A row keeps sight of itself.
-      for key in part.hidden where key != row { probabilities[key - part.rows.lowerBound] = 0 }
+      for key in part.hidden { probabilities[key - part.rows.lowerBound] = 0 }
       let rest = probabilities.reduce(0, +)
       guard rest > 0 else { return }
       for key in probabilities.indices { probabilities[key] /= rest }

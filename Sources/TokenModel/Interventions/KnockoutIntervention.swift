@@ -2,7 +2,7 @@ public import TensorCore
 
 /// Attention knockout by role: in a window of layers, rows of some roles no longer see rows of others.
 ///
-/// A row always keeps sight of itself, so that no row is left without keys.
+/// A row whose own key is among the hidden ones does not see itself either; one left without keys takes nothing.
 ///
 /// Source: Geva et al., "Dissecting Recall of Factual Associations", EMNLP 2023, arXiv:2304.14767, section 5.
 public struct KnockoutIntervention: Intervention {
