@@ -60,3 +60,16 @@ void ck_pack(const float *b, size_t stride, size_t rows, size_t columns, float *
 // out = a * packed, or out += a * packed; a is [rows, inner], out [rows, columns], panels panel_stride floats apart.
 void ck_product(const float *a, size_t stride, size_t rows, const float *packed, size_t panel_stride, size_t inner,
                 size_t columns, float *out, size_t out_stride, int accumulates);
+
+// Optimizers, in place: the gradient counts "scale" times. A velocity of zeros gives a first step without momentum.
+double ck_sum_of_squares(const float *a, size_t n);  // in sixteen fixed lanes of doubles
+void ck_clamp(const float *a, float limit, float *out, size_t n);  // to -limit ... limit; NaN stays
+void ck_move_towards(float *out, const float *target, float share, size_t n);  // out += share * (target - out)
+void ck_sgd_plain(float *parameter, const float *gradient, float scale, float rate, float decay, size_t n);
+void ck_sgd(float *parameter, const float *gradient, float *velocity, float scale, float rate, float momentum,
+            float decay, size_t n);
+void ck_sgd_nesterov(float *parameter, const float *gradient, float *velocity, float scale, float rate,
+                     float momentum, float decay, size_t n);
+// p = keep p - rate m / (sqrt(s) root_correction + epsilon), after m and s took in g = scale gradient + decay p.
+void ck_adam(float *parameter, const float *gradient, float *mean, float *square, float scale, float beta1,
+             float beta2, float rate, float root_correction, float epsilon, float decay, float keep, size_t n);
