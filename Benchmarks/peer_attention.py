@@ -26,6 +26,7 @@ import time
 import torch
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM
+from transformers.utils import logging
 
 
 def anonymous_bytes():
@@ -91,6 +92,7 @@ class Peer:
 def main():
     options = parse_arguments()
     torch.set_num_threads(options.threads)
+    logging.disable_progress_bar()
     peer = Peer(options)
     gc.collect()
     print(json.dumps({"ready": True, "memory": anonymous_bytes()}), flush=True)

@@ -49,23 +49,6 @@ CK_INLINE void ck_silu16(ck_float16 *x) {
   ck_exp16(&e);
   *x = *x / (1.0f + e);
 }
-// 1 - erf(x) for x >= 0 as exp(-x^2) times a polynomial in 1 / (1 + x / 2) (Numerical Recipes 6.2.2, error 1.2e-7).
-CK_INLINE void ck_erfc16(ck_float16 *x) {
-  ck_float16 t = 1.0f / (1.0f + 0.5f * *x);
-  ck_float16 p = t * 0.17087277f - 0.82215223f;
-  p = p * t + 1.48851587f;
-  p = p * t - 1.13520398f;
-  p = p * t + 0.27886807f;
-  p = p * t - 0.18628806f;
-  p = p * t + 0.09678418f;
-  p = p * t + 0.37409196f;
-  p = p * t + 1.00002368f;
-  p = p * t - 1.26551223f;
-  p = p - *x * *x;
-  ck_exp16(&p);
-  *x = t * p;
-}
-
 CK_CLONES void ck_exp(const float *a, float *out, size_t n) { CK_MAP(ck_exp16(&x)) }
 CK_CLONES void ck_silu(const float *a, float *out, size_t n) { CK_MAP(ck_silu16(&x)) }
 CK_CLONES void ck_silu_multiply(const float *a, const float *b, float *out, size_t n) {

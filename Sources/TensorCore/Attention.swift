@@ -217,6 +217,8 @@ public struct Attention: Sendable {
     request: AttentionRequest = AttentionRequest(), knockouts: [AttentionKnockout] = [],
     edit: AttentionEdit? = nil
   ) -> (output: Tensor, statistics: AttentionStatistics?) {
+    require(
+      !(queries.isTracked || keys.isTracked || values.isTracked), "attention does not record itself yet")
     let job = AttentionJob(
       self, queries: queries, keys: keys, values: values, sequences: sequences, mask: mask, request: request,
       knockouts: knockouts, edit: edit)

@@ -76,14 +76,37 @@ public struct LinearWeight: Sendable {
     )
     let segments = segments ?? .single(x.rows)
     require(segments.rowCount == x.rows, "segments of \(segments.rowCount) rows for \(x.rows)")
-    let product = Kernels.linear(x, self, segments)
+    let weight = detached
+    let (input, matrix) = (x.detached, dense)
+    let product = Kernels.linear(x, self, segments).recorded(from: [x] + (matrix.map { [$0] } ?? [])) {
+      gradient, needs in
+      let inputGradient = needs[0] ? weight.backward(gradient) : nil
+      guard needs.count > 1 else { return [inputGradient] }
+      return [inputGradient, needs[1] ? gradient.matmul(input, transposingSelf: true) : nil]
+    }
     return bias.map { product + $0 } ?? product
   }
+
+  /// y W: the gradient of the input from that of the output, `[rows, outputSize]` to `[rows, inputSize]`.
+  func backward(_ gradient: Tensor) -> Tensor {
+    dense.map { gradient.matmul($0.detached) } ?? Kernels.linearInputGradient(gradient, self)
+  }
+
+  /// The matrix, if it is in memory.
+  private var dense: Tensor? { if case .dense(let tensor) = storage { tensor } else { nil } }
+
+  /// The same weight, followed by no tape.
+  private var detached: LinearWeight { dense.map { LinearWeight($0.detached) } ?? self }
 
   /// The rows of the matrix at `ids`, in float32: an embedding look-up, `[ids, inputSize]`.
   public func rows(_ ids: [Int]) -> Tensor {
     require(ids.allSatisfy { $0 >= 0 && $0 < outputSize }, "a row outside 0..<\(outputSize)")
-    return Kernels.rows(ids, of: self)
+    let rows = Kernels.rows(ids, of: self)
+    guard let dense else { return rows }
+    let shape = dense.shape
+    return rows.recorded(from: [dense]) { gradient, _ in
+      [Tensor(zeros: shape).addingRows(gradient, at: ids)]
+    }
   }
 
   /// Rows `range` of the matrix, in float32.

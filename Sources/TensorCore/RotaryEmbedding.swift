@@ -71,6 +71,10 @@ extension Tensor {
     require(
       rank == 2 && cosine.rows == rows && cosine.shape == sine.shape && columns % (2 * cosine.columns) == 0,
       "rotation of \(shape) by tables of \(cosine.shape)")
-    return Kernels.rotate(self, cosine: cosine, sine: sine)
+    let (cosine, sine) = (cosine.detached, sine.detached)
+    return Kernels.rotate(self, cosine: cosine, sine: sine).recorded(from: [self]) { gradient, _ in
+      // The transpose of a rotation turns back.
+      [Kernels.rotate(gradient, cosine: cosine, sine: -1 * sine)]
+    }
   }
 }

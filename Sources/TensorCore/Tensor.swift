@@ -5,8 +5,10 @@
 public struct Tensor: Sendable {
   /// The size of each axis, outermost first; empty for a scalar.
   public let shape: [Int]
-  let storage: TensorStorage
+  private(set) var storage: TensorStorage
   let offset: Int
+  /// Where a tape notes what becomes of it; nil for a tensor that none follows.
+  var node: Tape.Node?
 
   init(shape: [Int], storage: TensorStorage, offset: Int = 0) {
     self.shape = shape
@@ -68,7 +70,10 @@ public struct Tensor: Sendable {
   /// The same elements under another shape with as many elements.
   public func reshaped(to shape: [Int]) -> Tensor {
     require(shape.reduce(1, *) == count, "\(self.shape) cannot become \(shape)")
-    return Tensor(shape: shape, storage: storage, offset: offset)
+    let before = self.shape
+    return Tensor(shape: shape, storage: storage, offset: offset).recorded(from: [self]) { gradient, _ in
+      [gradient.reshaped(to: before)]
+    }
   }
 
   /// Rows `range` of the outermost axis, without a copy.
@@ -76,9 +81,16 @@ public struct Tensor: Sendable {
     require(
       rank > 0 && range.lowerBound >= 0 && range.upperBound <= shape[0], "rows \(range) of shape \(shape)")
     let stride = shape.dropFirst().reduce(1, *)
-    return Tensor(
+    let output = Tensor(
       shape: [range.count] + shape.dropFirst(), storage: storage, offset: offset + range.lowerBound * stride)
+    let shape = shape
+    return output.recorded(from: [self]) { gradient, _ in
+      [Tensor(zeros: shape).replacingRows(Array(range), with: gradient)]
+    }
   }
+
+  /// Whether nobody else holds the elements, so that a kernel may change them.
+  mutating func isUniquelyHeld() -> Bool { isKnownUniquelyReferenced(&storage) }
 }
 
 extension Tensor: Equatable {

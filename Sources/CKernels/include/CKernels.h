@@ -73,3 +73,22 @@ void ck_sgd_nesterov(float *parameter, const float *gradient, float *velocity, f
 // p = keep p - rate m / (sqrt(s) root_correction + epsilon), after m and s took in g = scale gradient + decay p.
 void ck_adam(float *parameter, const float *gradient, float *mean, float *square, float scale, float beta1,
              float beta2, float rate, float root_correction, float epsilon, float decay, float keep, size_t n);
+
+// Gradients: "g" is that of the output, "out" gets that of the input; both may be the same memory.
+void ck_silu_gradient(const float *a, const float *g, float *out, size_t n);
+void ck_silu_multiply_gradient(const float *gate, const float *up, const float *g, float *gate_out, float *up_out,
+                               size_t n);
+void ck_gelu_erf_gradient(const float *a, const float *g, float *out, size_t n);
+void ck_gelu_tanh_gradient(const float *a, const float *g, float *out, size_t n);
+// From the outputs "y" of the softmax and the log softmax.
+void ck_softmax_gradient(const float *y, const float *g, float *out, size_t n);
+void ck_log_softmax_gradient(const float *y, const float *g, float *out, size_t n);
+void ck_scaled_softmax(const float *a, float shift, float factor, float *out, size_t n);  // factor * exp(a - shift)
+// One row; the gradients of weight and bias are added to weight_out and bias_out, which may be null. Neither may be the
+// memory of "a" or "g".
+void ck_rms_norm_gradient(const float *a, const float *weight, float epsilon, const float *g, float *out,
+                          float *weight_out, size_t n);
+void ck_layer_norm_gradient(const float *a, const float *weight, float epsilon, const float *g, float *out,
+                            float *weight_out, float *bias_out, size_t n);
+// Drops elements whose number, of the key and the place first + i, is below the threshold, and scales the others.
+void ck_dropout(const float *a, uint64_t key, uint64_t first, uint32_t threshold, float scale, float *out, size_t n);

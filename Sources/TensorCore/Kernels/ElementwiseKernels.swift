@@ -79,7 +79,7 @@ extension Kernels {
   }
 
   /// Element strides of a tensor of `shape` seen as `target`; 0 where it repeats.
-  private static func broadcastStrides(_ shape: [Int], to target: [Int]) -> [Int] {
+  static func broadcastStrides(_ shape: [Int], to target: [Int]) -> [Int] {
     var strides = [Int](repeating: 0, count: target.count)
     var stride = 1
     for axis in shape.indices.reversed() {
@@ -90,7 +90,8 @@ extension Kernels {
     return strides
   }
 
-  private static func offsets(
+  /// Where row `row` of the outer axes lies in two tensors of these strides.
+  static func offsets(
     of row: Int, _ outer: [Int], _ leftStrides: [Int], _ rightStrides: [Int]
   ) -> (Int, Int) {
     var (rest, left, right) = (row, 0, 0)

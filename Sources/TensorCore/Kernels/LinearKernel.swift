@@ -66,6 +66,38 @@ extension Kernels {
     return tiles
   }
 
+  /// y W for a weight in a file, panel by panel of its rows.
+  static func linearInputGradient(_ gradient: Tensor, _ weight: LinearWeight) -> Tensor {
+    let (inner, columns) = (weight.inputSize, weight.outputSize)
+    let output = Tensor(zeros: [gradient.rows, inner])
+    let rowTiles = stride(from: 0, to: gradient.rows, by: tileRows).map {
+      $0..<min($0 + tileRows, gradient.rows)
+    }
+    let columnTiles = evenRanges(inner, limit: tileColumns)
+    let panels = evenRanges(columns, limit: tileColumns)
+    let (source, target) = unsafe (Shared(gradient.base), Shared(output.base))
+    // Panels come one after another, so that each element is one sum in their order; each is converted once.
+    for panel in panels {
+      unsafe withPanel(weight, panel) { rows in
+        let rows = unsafe SharedConstant(rows)
+        Workers.forEachChunk(
+          rowTiles.count * columnTiles.count, operations: gradient.rows * panel.count * inner
+        ) { index in
+          let (rowTile, columnTile) = (
+            rowTiles[index / columnTiles.count], columnTiles[index % columnTiles.count]
+          )
+          unsafe gemm(
+            source.pointer + rowTile.lowerBound * columns + panel.lowerBound, transposed: false,
+            leading: columns,
+            rows.pointer + columnTile.lowerBound, transposed: false, leading: max(inner, 1),
+            target.pointer + rowTile.lowerBound * inner + columnTile.lowerBound, leading: max(inner, 1),
+            rows: rowTile.count, columns: columnTile.count, inner: panel.count, beta: 1)
+        }
+      }
+    }
+    return output
+  }
+
   /// Calls `body` with rows `range` of a weight as float32: in place where they are stored so, else converted.
   private static func withPanel(
     _ weight: LinearWeight, _ range: Range<Int>, _ body: (UnsafePointer<Float>) -> Void

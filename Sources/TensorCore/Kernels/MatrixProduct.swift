@@ -49,17 +49,55 @@ extension Tensor {
     let columns = other.shape[transposingOther ? 0 : 1]
     require(
       other.shape[transposingOther ? 1 : 0] == inner, "inner sizes differ: \(shape) and \(other.shape)")
-    let output = Tensor(uninitialized: [rows, columns])
-    let (lda, ldb) = (max(shape[1], 1), max(other.shape[1], 1))
-    let rowTiles = stride(from: 0, to: rows, by: Kernels.tileRows).map {
-      $0..<min($0 + Kernels.tileRows, rows)
+    let (a, b) = (detached, other.detached)
+    return Kernels.product(
+      a, b, rows: rows, inner: inner, columns: columns, transposingSelf: transposingSelf,
+      transposingOther: transposingOther
+    ).recorded(from: [self, other]) { gradient, needs in
+      // For C = A B the gradients are dA = dC Bᵀ and dB = Aᵀ dC; a transposed factor gets the transpose of its own.
+      let first = { () -> Tensor in
+        transposingSelf
+          ? b.matmul(gradient, transposingSelf: transposingOther, transposingOther: true)
+          : gradient.matmul(b, transposingOther: !transposingOther)
+      }
+      let second = { () -> Tensor in
+        transposingOther
+          ? gradient.matmul(a, transposingSelf: true, transposingOther: transposingSelf)
+          : a.matmul(gradient, transposingSelf: !transposingSelf)
+      }
+      return [needs[0] ? first() : nil, needs[1] ? second() : nil]
     }
-    let columnTiles = Kernels.evenRanges(columns, limit: Kernels.tileColumns)
-    let (a, b, c) = unsafe (Shared(base), Shared(other.base), Shared(output.base))
+  }
+}
+
+extension Kernels {
+  /// Sizes of the tiles of a product, from its shape alone: enough tiles for many threads, large enough to be quick.
+  private static func tileSizes(rows: Int, columns: Int) -> (rows: Int, columns: Int) {
+    var (tileRows, tileColumns) = (tileRows, tileColumns)
+    func count() -> Int {
+      ((rows + tileRows - 1) / tileRows) * ((columns + tileColumns - 1) / tileColumns)
+    }
+    while count() < 8 && max(tileRows, tileColumns) > 64 {
+      if tileRows >= tileColumns { tileRows /= 2 } else { tileColumns /= 2 }
+    }
+    return (tileRows, tileColumns)
+  }
+
+  /// See `Tensor.matmul`.
+  fileprivate static func product(
+    _ left: Tensor, _ right: Tensor, rows: Int, inner: Int, columns: Int, transposingSelf: Bool,
+    transposingOther: Bool
+  ) -> Tensor {
+    let output = Tensor(uninitialized: [rows, columns])
+    let tile = tileSizes(rows: rows, columns: columns)
+    let (lda, ldb) = (max(left.shape[1], 1), max(right.shape[1], 1))
+    let rowTiles = stride(from: 0, to: rows, by: tile.rows).map { $0..<min($0 + tile.rows, rows) }
+    let columnTiles = evenRanges(columns, limit: tile.columns)
+    let (a, b, c) = unsafe (Shared(left.base), Shared(right.base), Shared(output.base))
     Workers.forEachChunk(rowTiles.count * columnTiles.count, operations: rows * columns * inner) { tile in
       let (rowTile, columnTile) = (rowTiles[tile / columnTiles.count], columnTiles[tile % columnTiles.count])
       let (row, column) = (rowTile.lowerBound, columnTile.lowerBound)
-      unsafe Kernels.gemm(
+      unsafe gemm(
         a.pointer + (transposingSelf ? row : row * lda), transposed: transposingSelf, leading: lda,
         b.pointer + (transposingOther ? column * ldb : column), transposed: transposingOther, leading: ldb,
         c.pointer + row * columns + column, leading: max(columns, 1),

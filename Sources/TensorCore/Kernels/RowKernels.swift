@@ -37,21 +37,33 @@ extension Tensor {
   /// exp(x − max) / Σ exp(x − max) along the innermost axis.
   public func softmax() -> Tensor {
     require(columns > 0, "softmax of rows without elements")
-    return unsafe Kernels.mapRows(self) { source, target, count in unsafe ck_softmax(source, target, count) }
+    let output = unsafe Kernels.mapRows(self) { source, target, count in
+      unsafe ck_softmax(source, target, count)
+    }
+    return output.recorded(from: [self]) { gradient, _ in
+      unsafe [Kernels.zipRows(output, gradient, ck_softmax_gradient)]
+    }
   }
 
   /// log softmax along the innermost axis.
   public func logSoftmax() -> Tensor {
     require(columns > 0, "log softmax of rows without elements")
-    return unsafe Kernels.mapRows(self) { source, target, count in
+    let output = unsafe Kernels.mapRows(self) { source, target, count in
       unsafe ck_add_scalar(source, -ck_log_sum_exp(source, count), target, count)
+    }
+    return output.recorded(from: [self]) { gradient, _ in
+      unsafe [Kernels.zipRows(output, gradient, ck_log_softmax_gradient)]
     }
   }
 
   /// log Σ exp(x) along the innermost axis; the axis is dropped.
   public func logSumExp() -> Tensor {
     require(columns > 0, "log-sum-exp of rows without elements")
-    return unsafe Kernels.reduceRows(self) { source, count in unsafe ck_log_sum_exp(source, count) }
+    let input = detached
+    let output = unsafe Kernels.reduceRows(self) { source, count in unsafe ck_log_sum_exp(source, count) }
+    return output.recorded(from: [self]) { gradient, _ in
+      [Kernels.scaledSoftmax(input, shifts: output, factors: gradient)]
+    }
   }
 
   /// The cross-entropy −log softmax(self)[label] of each row.
@@ -62,33 +74,41 @@ extension Tensor {
     let columns = columns
     require(labels.count == rows, "\(labels.count) labels for \(rows) rows")
     require(labels.allSatisfy { $0 < columns }, "a label is not below \(columns)")
-    let output = Tensor(uninitialized: [rows])
-    let (source, target) = unsafe (Shared(base), Shared(output.base))
-    Workers.forEachRange(rows: rows, rowsPerChunk: Kernels.rowsPerChunk(columns: columns)) { range in
-      for row in range {
-        let logits = unsafe source.pointer + row * columns
-        unsafe target.pointer[row] =
-          labels[row] < 0 ? 0 : unsafe ck_log_sum_exp(logits, columns) - logits[labels[row]]
-      }
+    let input = detached
+    let logSums = detached.logSumExp().reshaped(to: [rows])
+    return Kernels.labelLosses(input, logSums, labels).recorded(from: [self]) { gradient, _ in
+      [Kernels.crossEntropyGradient(input, logSums, labels, gradient)]
     }
-    return output
   }
 
   /// The sum of each innermost row; the axis is dropped.
   public func rowSums() -> Tensor {
-    unsafe Kernels.reduceRows(self) { source, count in unsafe ck_sum(source, count) }
+    let shape = shape
+    return unsafe Kernels.reduceRows(self) { source, count in unsafe ck_sum(source, count) }
+      .recorded(from: [self]) { gradient, _ in
+        [Tensor(zeros: shape) + gradient.reshaped(to: gradient.shape + [1])]
+      }
   }
 
-  /// The largest element of each innermost row; the axis is dropped.
+  /// The largest element of each innermost row; the axis is dropped. Its gradient goes to the first of equal ones.
   public func rowMaxima() -> Tensor {
     require(columns > 0, "the largest of no elements")
-    return unsafe Kernels.reduceRows(self) { source, count in unsafe ck_max(source, count) }
+    let input = detached
+    let output = unsafe Kernels.reduceRows(self) { source, count in unsafe ck_max(source, count) }
+    return output.recorded(from: [self]) { gradient, _ in
+      [Kernels.maximumGradient(input, maxima: output, gradient)]
+    }
   }
 
   /// The mean of each innermost row; the axis is dropped.
   public func rowMeans() -> Tensor {
     require(columns > 0, "the mean of no elements")
+    let shape = shape
     return unsafe Kernels.reduceRows(self) { source, count in unsafe ck_sum(source, count) / Float(count) }
+      .recorded(from: [self]) { gradient, _ in
+        let share = gradient * Tensor(scalar: 1 / Float(shape.last ?? 1))
+        return [Tensor(zeros: shape) + share.reshaped(to: gradient.shape + [1])]
+      }
   }
 
   /// Root-mean-square norm of each innermost row, x / √(mean x² + ε) · weight.
@@ -99,8 +119,14 @@ extension Tensor {
   public func rmsNorm(weight: Tensor, epsilon: Float) -> Tensor {
     require(weight.count == columns, "a norm weight of \(weight.count) for rows of \(columns)")
     let scale = unsafe Shared(weight.base)
-    return unsafe Kernels.mapRows(self) { source, target, count in
+    let output = unsafe Kernels.mapRows(self) { source, target, count in
       unsafe ck_rms_norm(source, scale.pointer, epsilon, target, count)
+    }
+    let (input, weights) = (detached, weight.detached)
+    return output.recorded(from: [self, weight]) { gradient, needs in
+      let gradients = Kernels.rmsNormGradients(
+        input, weight: weights, epsilon: epsilon, gradient, needsWeight: needs[1])
+      return [gradients.input, gradients.weight]
     }
   }
 
@@ -115,8 +141,14 @@ extension Tensor {
     require(
       weight.count == columns && bias.count == columns, "a norm of \(weight.count) for rows of \(columns)")
     let (scale, shift) = unsafe (Shared(weight.base), Shared(bias.base))
-    return unsafe Kernels.mapRows(self) { source, target, count in
+    let output = unsafe Kernels.mapRows(self) { source, target, count in
       unsafe ck_layer_norm(source, scale.pointer, shift.pointer, epsilon, target, count)
+    }
+    let (input, weights, biasShape) = (detached, weight.detached, bias.shape)
+    return output.recorded(from: [self, weight, bias]) { gradient, needs in
+      let gradients = Kernels.layerNormGradients(
+        input, weight: weights, epsilon: epsilon, gradient, needsParameters: needs[1] || needs[2])
+      return [gradients.input, gradients.weight, gradients.bias?.reshaped(to: biasShape)]
     }
   }
 }

@@ -1,3 +1,5 @@
+import CKernels
+
 extension Tensor {
   /// Tensors one after another along the outermost axis.
   ///
@@ -14,7 +16,8 @@ extension Tensor {
       unsafe (output.base + position).update(from: part.base, count: part.count)
       position += part.count
     }
-    return output
+    let sizes = parts.map { $0.shape[0] }
+    return output.recorded(from: parts) { gradient, _ in gradient.split(sizes: sizes) }
   }
 
   /// Tensors side by side along the innermost axis.
@@ -34,7 +37,14 @@ extension Tensor {
       }
       start += width
     }
-    return output
+    let widths = parts.map(\.columns)
+    return output.recorded(from: parts) { gradient, needs in
+      var start = 0
+      return zip(widths, needs).map { width, isNeeded in
+        defer { start += width }
+        return isNeeded ? gradient.columns(start..<start + width) : nil
+      }
+    }
   }
 
   /// Pieces of the given sizes along the outermost axis, without a copy.
@@ -56,7 +66,15 @@ extension Tensor {
       unsafe (output.base + row * range.count).update(
         from: base + row * width + range.lowerBound, count: range.count)
     }
-    return output
+    let outer = Array(shape.dropLast())
+    return output.recorded(from: [self]) { gradient, _ in
+      [
+        .concatenatedColumns([
+          Tensor(zeros: outer + [range.lowerBound]), gradient,
+          Tensor(zeros: outer + [width - range.upperBound]),
+        ])
+      ]
+    }
   }
 
   /// The rows of the outermost axis at `indices`, in that order; repeats are allowed.
@@ -68,7 +86,27 @@ extension Tensor {
       require(index >= 0 && index < shape[0], "row \(index) of shape \(shape)")
       unsafe (output.base + row * stride).update(from: base + index * stride, count: stride)
     }
-    return output
+    let shape = shape
+    return output.recorded(from: [self]) { gradient, _ in
+      [Tensor(zeros: shape).addingRows(gradient, at: indices)]
+    }
+  }
+
+  /// A copy to whose rows `indices` of the outermost axis the rows of `rows` are added, in that order; repeats add up.
+  public func addingRows(_ rows: Tensor, at indices: [Int]) -> Tensor {
+    let stride = shape.dropFirst().reduce(1, *)
+    require(rows.count == indices.count * stride, "\(rows.shape) for \(indices.count) rows of \(shape)")
+    let output = Tensor(uninitialized: shape)
+    unsafe output.base.update(from: base, count: count)
+    for (row, index) in indices.enumerated() {
+      require(index >= 0 && index < shape[0], "row \(index) of shape \(shape)")
+      let target = unsafe output.base + index * stride
+      unsafe ck_add(target, rows.base + row * stride, target, stride)
+    }
+    let rowsShape = rows.shape
+    return output.recorded(from: [self, rows]) { gradient, needs in
+      [gradient, needs[1] ? gradient.gatherRows(indices).reshaped(to: rowsShape) : nil]
+    }
   }
 
   /// A copy in which rows `indices` of the outermost axis are replaced by the rows of `rows`.
@@ -81,7 +119,24 @@ extension Tensor {
       require(index >= 0 && index < shape[0], "row \(index) of shape \(shape)")
       unsafe (output.base + index * stride).update(from: rows.base + row * stride, count: stride)
     }
-    return output
+    let rowsShape = rows.shape
+    return output.recorded(from: [self, rows]) { gradient, needs in
+      [
+        needs[0]
+          ? gradient.replacingRows(indices, with: Tensor(zeros: [indices.count] + gradient.shape.dropFirst()))
+          : nil,
+        // Of rows that were replaced twice the last one stands.
+        needs[1] ? gradient.gatherRows(indices).keepingLast(of: indices).reshaped(to: rowsShape) : nil,
+      ]
+    }
+  }
+
+  /// Rows with 0 where the same index comes again later.
+  private func keepingLast(of indices: [Int]) -> Tensor {
+    var seen: Set<Int> = []
+    let repeated = indices.indices.reversed().filter { !seen.insert(indices[$0]).inserted }
+    if repeated.isEmpty { return self }
+    return replacingRows(Array(repeated), with: Tensor(zeros: [repeated.count] + shape.dropFirst()))
   }
 
   /// The transpose of a matrix, copied.
@@ -97,6 +152,6 @@ extension Tensor {
         }
       }
     }
-    return output
+    return output.recorded(from: [self]) { gradient, _ in [gradient.transposed()] }
   }
 }

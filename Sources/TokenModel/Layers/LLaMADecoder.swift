@@ -198,7 +198,8 @@ public final class LLaMADecoder: Sendable {
     let isWatched = [TensorName.Site.feedForwardNorm, .gate, .up, .feedForwardOutput].contains {
       pass.isWatched($0, layer: index)
     }
-    if isWatched {
+    // A tape keeps the inner states anyway.
+    if isWatched || hidden.isTracked {
       return feedForwardRows(layer, index, hidden, pass)
     }
     // Without a watcher the rows go through in pieces, so that the inner width costs no memory of its own.
