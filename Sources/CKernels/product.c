@@ -35,14 +35,14 @@ void ck_pack(const float *a, size_t stride, size_t rows, size_t columns, float *
 // Six rows and sixteen columns keep their sums in registers on every instruction set.
 #define CK_TILE 6
 
-// One tile of `rows` rows, a constant where this is inlined.
-CK_INLINE void ck_tile(const float *a, size_t stride, size_t rows, const float *panel, size_t inner, float *out,
-                       size_t out_stride, size_t width, int accumulates) {
+// One tile of `rows` rows, a constant where this is inlined; element (r, k) of a lies r * row_step + k * inner_step on.
+CK_INLINE void ck_tile(const float *a, size_t row_step, size_t inner_step, size_t rows, const float *panel, size_t inner,
+                       float *out, size_t out_stride, size_t width, int accumulates) {
   ck_float16 sums[CK_TILE], b;
   for (size_t r = 0; r < rows; ++r) sums[r] = 0;
   for (size_t k = 0; k < inner; ++k) {
     memcpy(&b, panel + 16 * k, sizeof b);
-    for (size_t r = 0; r < rows; ++r) sums[r] += a[r * stride + k] * b;
+    for (size_t r = 0; r < rows; ++r) sums[r] += a[r * row_step + k * inner_step] * b;
   }
   for (size_t r = 0; r < rows; ++r) {
     ck_float16 before = 0;
@@ -51,12 +51,14 @@ CK_INLINE void ck_tile(const float *a, size_t stride, size_t rows, const float *
     ck_store(&sums[r], out + r * out_stride, width);
   }
 }
-CK_CLONES void ck_product(const float *a, size_t stride, size_t rows, const float *packed, size_t panel_stride,
-                          size_t inner, size_t columns, float *out, size_t out_stride, int accumulates) {
+CK_INLINE void ck_product_steps(const float *a, size_t row_step, size_t inner_step, size_t rows, const float *packed,
+                                size_t panel_stride, size_t inner, size_t columns, float *out, size_t out_stride,
+                                int accumulates) {
   for (size_t column = 0; column < columns; column += 16, packed += panel_stride) {
     size_t row = 0;
-#define CK_ROWS(n) \
-  ck_tile(a + row * stride, stride, n, packed, inner, out + row * out_stride + column, out_stride, columns - column, accumulates)
+#define CK_ROWS(n)                                                                                              \
+  ck_tile(a + row * row_step, row_step, inner_step, n, packed, inner, out + row * out_stride + column, out_stride, \
+          columns - column, accumulates)
     for (; row + CK_TILE <= rows; row += CK_TILE) CK_ROWS(CK_TILE);
     switch (rows - row) {
       case 5: CK_ROWS(5); break;
@@ -66,4 +68,13 @@ CK_CLONES void ck_product(const float *a, size_t stride, size_t rows, const floa
       case 1: CK_ROWS(1); break;
     }
   }
+}
+CK_CLONES void ck_product(const float *a, size_t stride, size_t rows, const float *packed, size_t panel_stride,
+                          size_t inner, size_t columns, float *out, size_t out_stride, int accumulates) {
+  ck_product_steps(a, stride, 1, rows, packed, panel_stride, inner, columns, out, out_stride, accumulates);
+}
+CK_CLONES void ck_product_transposed(const float *a, size_t stride, size_t rows, const float *packed,
+                                     size_t panel_stride, size_t inner, size_t columns, float *out, size_t out_stride,
+                                     int accumulates) {
+  ck_product_steps(a, 1, stride, rows, packed, panel_stride, inner, columns, out, out_stride, accumulates);
 }

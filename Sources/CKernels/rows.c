@@ -129,3 +129,27 @@ CK_CLONES float ck_weighted_logit_sum(const float *e, const float *logits, float
   }
   return scale * ck_lanes_sum(&total);
 }
+CK_CLONES void ck_attention_probabilities(float *logits, size_t n, float scale, float m, float inverse) {
+  ck_float16 p;
+  for (size_t i = 0; i < n; i += 16) {
+    ck_load(&p, logits + i, n - i, -INFINITY);
+    p = p * scale - m;
+    ck_exp16(&p);
+    p *= inverse;
+    ck_store(&p, logits + i, n - i);
+  }
+}
+CK_CLONES void ck_attention_gradients(float *logits, float *gradients, size_t n, float scale, float m, float inverse,
+                                      float mean) {
+  ck_float16 p, g;
+  for (size_t i = 0; i < n; i += 16) {
+    ck_load(&p, logits + i, n - i, -INFINITY);
+    ck_load(&g, gradients + i, n - i, 0);
+    p = p * scale - m;
+    ck_exp16(&p);
+    p *= inverse;
+    g = (g - mean) * p * scale;
+    ck_store(&p, logits + i, n - i);
+    ck_store(&g, gradients + i, n - i);
+  }
+}

@@ -47,6 +47,12 @@ float ck_dot_bf16(const void *a, const float *b, size_t n);
 float ck_softmax_update(float *logits, size_t n, float scale, float *running_max, float *running_sum);
 // Sum over i of e[i] * scale * x[i]: the entropy of a row needs it next to the plain sum.
 float ck_weighted_logit_sum(const float *e, const float *logits, float scale, size_t n);
+// One block of attention of one query row, whose softmax had maximum m and 1 / sum "inverse": logits become
+// probabilities p = exp(scale * logit - m) * inverse.
+void ck_attention_probabilities(float *logits, size_t n, float scale, float m, float inverse);
+// The same, and the gradients g of the probabilities become those of the unscaled logits, scale * p * (g - mean), with
+// mean the sum of p * g over the whole row.
+void ck_attention_gradients(float *logits, float *gradients, size_t n, float scale, float m, float inverse, float mean);
 
 // The commit this was built from, or "" where it is not known.
 const char *ck_build_commit(void);
@@ -60,19 +66,9 @@ void ck_pack(const float *b, size_t stride, size_t rows, size_t columns, float *
 // out = a * packed, or out += a * packed; a is [rows, inner], out [rows, columns], panels panel_stride floats apart.
 void ck_product(const float *a, size_t stride, size_t rows, const float *packed, size_t panel_stride, size_t inner,
                 size_t columns, float *out, size_t out_stride, int accumulates);
-
-// Optimizers, in place: the gradient counts "scale" times. A velocity of zeros gives a first step without momentum.
-double ck_sum_of_squares(const float *a, size_t n);  // in sixteen fixed lanes of doubles
-void ck_clamp(const float *a, float limit, float *out, size_t n);  // to -limit ... limit; NaN stays
-void ck_move_towards(float *out, const float *target, float share, size_t n);  // out += share * (target - out)
-void ck_sgd_plain(float *parameter, const float *gradient, float scale, float rate, float decay, size_t n);
-void ck_sgd(float *parameter, const float *gradient, float *velocity, float scale, float rate, float momentum,
-            float decay, size_t n);
-void ck_sgd_nesterov(float *parameter, const float *gradient, float *velocity, float scale, float rate,
-                     float momentum, float decay, size_t n);
-// p = keep p - rate m / (sqrt(s) root_correction + epsilon), after m and s took in g = scale gradient + decay p.
-void ck_adam(float *parameter, const float *gradient, float *mean, float *square, float scale, float beta1,
-             float beta2, float rate, float root_correction, float epsilon, float decay, float keep, size_t n);
+// The same with the transpose of a [inner, rows].
+void ck_product_transposed(const float *a, size_t stride, size_t rows, const float *packed, size_t panel_stride,
+                           size_t inner, size_t columns, float *out, size_t out_stride, int accumulates);
 
 // Gradients: "g" is that of the output, "out" gets that of the input; both may be the same memory.
 void ck_silu_gradient(const float *a, const float *g, float *out, size_t n);
@@ -92,3 +88,16 @@ void ck_layer_norm_gradient(const float *a, const float *weight, float epsilon, 
                             float *weight_out, float *bias_out, size_t n);
 // Drops elements whose number, of the key and the place first + i, is below the threshold, and scales the others.
 void ck_dropout(const float *a, uint64_t key, uint64_t first, uint32_t threshold, float scale, float *out, size_t n);
+
+// Optimizers, in place: the gradient counts "scale" times. A velocity of zeros gives a first step without momentum.
+double ck_sum_of_squares(const float *a, size_t n);  // in sixteen fixed lanes of doubles
+void ck_clamp(const float *a, float limit, float *out, size_t n);  // to -limit ... limit; NaN stays
+void ck_move_towards(float *out, const float *target, float share, size_t n);  // out += share * (target - out)
+void ck_sgd_plain(float *parameter, const float *gradient, float scale, float rate, float decay, size_t n);
+void ck_sgd(float *parameter, const float *gradient, float *velocity, float scale, float rate, float momentum,
+            float decay, size_t n);
+void ck_sgd_nesterov(float *parameter, const float *gradient, float *velocity, float scale, float rate,
+                     float momentum, float decay, size_t n);
+// p = keep p - rate m / (sqrt(s) root_correction + epsilon), after m and s took in g = scale gradient + decay p.
+void ck_adam(float *parameter, const float *gradient, float *mean, float *square, float scale, float beta1,
+             float beta2, float rate, float root_correction, float epsilon, float decay, float keep, size_t n);

@@ -70,7 +70,7 @@ extension AttentionJob {
     }
     unsafe probabilities.withUnsafeBufferPointer { line in
       guard let start = line.baseAddress else { return }
-      unsafe results.secondPass?.add(start, count: line.count, factor: 1, block, row: row, from: 0)
+      unsafe results.secondPass?.add(start, count: line.count, block, row: row, from: 0)
     }
   }
 }

@@ -14,6 +14,8 @@ struct AttentionJob: @unchecked Sendable {
   let hidden: [Hidden]
   let edit: AttentionEdit?
   let output: Tensor
+  /// `[query rows, heads, 2]`: maximum and 1 / sum of every row's softmax, where a later pass computes probabilities anew.
+  let normalisers: Tensor?
   /// Places of reported query rows in the statistics, −1 for rows that are not reported.
   let reportIndex: [Int]
   let reportedRows: [Int]
@@ -53,7 +55,8 @@ struct AttentionJob: @unchecked Sendable {
 
   init(
     _ shape: Attention, queries: Tensor, keys: Tensor, values: Tensor, sequences: [AttentionSequence],
-    mask: AttentionMask, request: AttentionRequest, knockouts: [AttentionKnockout], edit: AttentionEdit?
+    mask: AttentionMask, request: AttentionRequest, knockouts: [AttentionKnockout], edit: AttentionEdit?,
+    keepsNormalisers: Bool = false
   ) {
     let width = shape.keyValueHeads * shape.headSize
     require(
@@ -88,6 +91,9 @@ struct AttentionJob: @unchecked Sendable {
     }
     self.edit = edit
     self.output = Tensor(uninitialized: queries.shape)
+    let needsSecondPass = edit == nil && (request.wantsColumnSums || request.wantsProbabilities)
+    self.normalisers =
+      keepsNormalisers || needsSecondPass ? Tensor(uninitialized: [queries.rows, shape.heads, 2]) : nil
     var reportIndex = [Int](repeating: -1, count: queries.rows)
     var reportedRows: [Int] = []
     if !request.isEmpty {
@@ -113,10 +119,12 @@ struct AttentionJob: @unchecked Sendable {
     return runs
   }
 
+  /// About how many multiplications there are, for the choice between one thread and several.
+  var operations: Int { queries.count * (sequences.map(\.keys.count).max() ?? 0) }
+
   /// Does everything.
   func run() -> (output: Tensor, statistics: AttentionStatistics?) {
     let results = request.isEmpty ? nil : AttentionResults(self)
-    let operations = queries.count * (sequences.map(\.keys.count).max() ?? 0)
     if let edit {
       // One piece of work is a whole head of a sequence: column sums add up its blocks in their order.
       Workers.forEachChunk(sequences.count * shape.heads, operations: operations) { index in
@@ -174,17 +182,27 @@ struct AttentionJob: @unchecked Sendable {
   ) {
     unsafe keys.logits(
       queries, stride: stride, rows: block.rows.count, keys: count, into: logits, leading: leading)
+    unsafe mask(block, first: first, count: count, logits, leading: leading)
+  }
+
+  /// Masks the logits of what a block's rows do not see among `count` keys from `first`, up to the last key they see.
+  func mask(_ block: Block, first: Int, count: Int, _ logits: UnsafeMutablePointer<Float>, leading: Int) {
     let range = first..<first + count
+    func hide(_ run: Range<Int>, from row: Int) {
+      let run = run.clamped(to: range)
+      unsafe (logits + row * leading + run.lowerBound - first).update(
+        repeating: Self.masked, count: run.count)
+    }
     for (position, visible) in visible(block).enumerated() {
-      var runs = [visible.gap]
+      if !visible.gap.isEmpty { hide(visible.gap, from: position) }
       for hidden in hidden where hidden.queries[block.rows.lowerBound + position] {
-        runs += hidden.runs[block.sequence]
-      }
-      for run in runs {
-        let run = run.clamped(to: range)
-        unsafe (logits + position * leading + run.lowerBound - first).update(
-          repeating: Self.masked, count: run.count)
+        for run in hidden.runs[block.sequence] { hide(run, from: position) }
       }
     }
+  }
+
+  /// Where the normaliser of a query row and head lies: maximum and 1 / sum.
+  func normaliser(row: Int, head: Int) -> UnsafeMutablePointer<Float>? {
+    unsafe normalisers.map { unsafe $0.base + 2 * (row * shape.heads + head) }
   }
 }

@@ -9,8 +9,6 @@ import Synchronization
   let valueSums: Tensor?
   let entropy: Tensor?
   private let topKeys: Mutex<[[(key: Int, probability: Float)]]>
-  /// Maximum and 1 / sum of each reported row and head, for the second pass.
-  private let normalisers: Tensor?
 
   init(_ job: AttentionJob) {
     let (rows, heads, request) = (job.reportedRows.count, job.shape.heads, job.request)
@@ -20,9 +18,7 @@ import Synchronization
       ? Tensor(uninitialized: [rows, heads, request.groupCount, job.shape.headSize]) : nil
     entropy = request.wantsEntropy ? Tensor(uninitialized: [rows, heads]) : nil
     topKeys = Mutex(Array(repeating: [], count: request.topKeyCount > 0 ? rows * heads : 0))
-    let needsSecondPass = request.wantsColumnSums || request.wantsProbabilities
-    normalisers = needsSecondPass && job.edit == nil ? Tensor(uninitialized: [rows, heads, 2]) : nil
-    secondPass = needsSecondPass ? SecondPass(job) : nil
+    secondPass = request.wantsColumnSums || request.wantsProbabilities ? SecondPass(job) : nil
   }
 
   /// The accumulators of what needs whole rows of probabilities.
@@ -33,16 +29,9 @@ import Synchronization
     topKeys.withLock { $0[place] = keys }
   }
 
-  /// Remembers a row's normaliser if a second pass will need it.
-  func keepNormaliser(_ place: Int, maximum: Float, inverse: Float) {
-    guard let normalisers else { return }
-    unsafe normalisers.base[2 * place] = maximum
-    unsafe normalisers.base[2 * place + 1] = inverse
-  }
-
   /// Everything as the caller gets it.
   func statistics(of job: AttentionJob) -> AttentionStatistics {
-    if let secondPass, let normalisers { secondPass.recompute(job, normalisers) }
+    if job.edit == nil { secondPass?.recompute(job) }
     let heads = job.shape.heads
     return AttentionStatistics(
       queryRows: job.reportedRows, groupMass: groupMass, valueSums: valueSums, entropy: entropy,
@@ -83,7 +72,7 @@ import Synchronization
   }
 
   /// One piece of work is a head of a sequence, its query blocks in order: column sums add up in a fixed order.
-  func recompute(_ job: AttentionJob, _ normalisers: Tensor) {
+  func recompute(_ job: AttentionJob) {
     let heads = job.shape.heads
     Workers.forEachChunk(job.sequences.count * heads) { index in
       let (sequence, head) = (index / heads, index % heads)
@@ -96,15 +85,14 @@ import Synchronization
       for range in AttentionJob.cut(0..<rows.keys.count, into: max(capacity, 1)) {
         keys.load(range)
         for rows in blocks {
-          recompute(job, .init(sequence: sequence, head: head, rows: rows), keys, range, normalisers)
+          recompute(job, .init(sequence: sequence, head: head, rows: rows), keys, range)
         }
       }
     }
   }
 
   private func recompute(
-    _ job: AttentionJob, _ block: AttentionJob.Block, _ keys: KeyValueBlock, _ range: Range<Int>,
-    _ normalisers: Tensor
+    _ job: AttentionJob, _ block: AttentionJob.Block, _ keys: KeyValueBlock, _ range: Range<Int>
   ) {
     let leading = KeyValueBlock.panels(range.count)
     let logits = TensorStorage(uninitialized: block.rows.count * leading)
@@ -112,30 +100,27 @@ import Synchronization
       block, job.start(block, in: job.queries), stride: job.queries.columns, keys, first: range.lowerBound,
       count: range.count, into: logits.pointer, leading: leading)
     for (row, visible) in zip(block.rows, job.visible(block)) where job.reportIndex[row] >= 0 {
-      let place = job.reportIndex[row] * job.shape.heads + block.head
+      guard let normaliser = unsafe job.normaliser(row: row, head: block.head) else { continue }
       let line = unsafe logits.pointer + (row - block.rows.lowerBound) * leading
       let reach = max(0, min(visible.end, range.upperBound) - range.lowerBound)
-      let (maximum, inverse) = unsafe (normalisers.base[2 * place], normalisers.base[2 * place + 1])
-      unsafe ck_multiply_scalar(line, job.shape.scale, line, reach)
-      unsafe ck_add_scalar(line, -maximum, line, reach)
-      unsafe ck_exp(line, line, reach)
-      unsafe add(line, count: reach, factor: inverse, block, row: row, from: range.lowerBound)
+      unsafe ck_attention_probabilities(line, reach, job.shape.scale, normaliser[0], normaliser[1])
+      unsafe add(line, count: reach, block, row: row, from: range.lowerBound)
     }
   }
 
-  /// Adds one row's probabilities (`line` times `factor`) for keys from `start`.
+  /// Adds one row's probabilities for keys from `start`.
   func add(
-    _ line: UnsafePointer<Float>, count: Int, factor: Float, _ block: AttentionJob.Block, row: Int,
-    from start: Int
+    _ line: UnsafePointer<Float>, count: Int, _ block: AttentionJob.Block, row: Int, from start: Int
   ) {
     if !columnSums.isEmpty {
       let sums = columnSums[block.sequence]
-      unsafe ck_add_scaled(sums.base + block.head * sums.columns + start, line, factor, count)
+      let target = unsafe sums.base + block.head * sums.columns + start
+      unsafe ck_add(target, line, target, count)
     }
     if !probabilities.isEmpty {
       let full = probabilities[block.sequence]
       let place = (block.head * full.shape[1] + placeInSequence[row]) * full.columns + start
-      unsafe ck_multiply_scalar(line, factor, full.base + place, count)
+      unsafe (full.base + place).update(from: line, count: count)
     }
   }
 }

@@ -67,6 +67,7 @@ extension AttentionJob {
     let leading = KeyValueBlock.panels(capacity)
     let logits = TensorStorage(uninitialized: min(shape.queryBlock, piece.rows.count) * leading)
     let rawLogits = TensorStorage(uninitialized: leading)
+    let needsLogits = request.wantsEntropy || request.topKeyCount > 0
     var keys = KeyValueBlock(self, sequence: piece.sequence, head: piece.head, capacity: capacity)
     for range in Self.cut(0..<lastKey, into: max(capacity, 1)) {
       keys.load(range)
@@ -82,7 +83,7 @@ extension AttentionJob {
           let line = unsafe logits.pointer + position * leading
           let row = first + position
           let isReported = results != nil && reportIndex[piece.rows.lowerBound + row] >= 0
-          if isReported { unsafe rawLogits.pointer.update(from: line, count: reach) }
+          if isReported && needsLogits { unsafe rawLogits.pointer.update(from: line, count: reach) }
           let correction = unsafe ck_softmax_update(
             line, reach, shape.scale, rows.maximum + row, rows.sum + row)
           unsafe (line + reach).update(repeating: 0, count: count - reach)
@@ -112,6 +113,11 @@ extension AttentionJob {
       // A row without keys gives zeros; a sum that is not a number stays one.
       let inverse = unsafe rows.sum[row] == 0 ? 0 : 1 / rows.sum[row]
       unsafe ck_multiply_scalar(rows.output(row), inverse, result + row * output.columns, shape.headSize)
+      if let kept = unsafe normaliser(row: piece.rows.lowerBound + row, head: piece.head) {
+        // Masked logits must stay far below the maximum of a row without keys too.
+        unsafe kept[0] = unsafe rows.sum[row] == 0 ? 0 : rows.maximum[row]
+        unsafe kept[1] = inverse
+      }
       if let results, reportIndex[piece.rows.lowerBound + row] >= 0 {
         finish(piece, row, inverse, rows, results)
       }
@@ -173,7 +179,5 @@ extension AttentionJob {
       results.setTopKeys(
         place, rows.best[row].elements.map { ($0.index, expf($0.value * shape.scale - maximum) * inverse) })
     }
-    // Masked logits must stay far below the maximum of a row without keys too.
-    results.keepNormaliser(place, maximum: sum == 0 ? 0 : maximum, inverse: inverse)
   }
 }
