@@ -211,17 +211,25 @@ public struct Attention: Sendable {
   ///   - keys: `[key rows, keyValueHeads * headSize]`.
   ///   - values: `[key rows, keyValueHeads * headSize]`.
   ///   - sequences: Disjoint rows; query rows of no sequence stay undefined, so there must be none.
-  /// - Returns: `[query rows, heads * headSize]` and, if something was requested, the statistics.
+  ///   - edit: Not with tracked inputs.
+  /// - Returns: `[query rows, heads * headSize]` and, if something was requested, the statistics. Only the output has a
+  ///   gradient, which computes the probabilities anew block by block.
   public func callAsFunction(
     queries: Tensor, keys: Tensor, values: Tensor, sequences: [AttentionSequence], mask: AttentionMask,
     request: AttentionRequest = AttentionRequest(), knockouts: [AttentionKnockout] = [],
     edit: AttentionEdit? = nil
   ) -> (output: Tensor, statistics: AttentionStatistics?) {
-    require(
-      !(queries.isTracked || keys.isTracked || values.isTracked), "attention does not record itself yet")
+    let isTracked = queries.isTracked || keys.isTracked || values.isTracked
+    require(!isTracked || edit == nil, "edited attention has no gradient: the edit is any function")
     let job = AttentionJob(
-      self, queries: queries, keys: keys, values: values, sequences: sequences, mask: mask, request: request,
-      knockouts: knockouts, edit: edit)
-    return job.run()
+      self, queries: queries.detached, keys: keys.detached, values: values.detached, sequences: sequences,
+      mask: mask, request: request, knockouts: knockouts, edit: edit, keepsNormalisers: isTracked)
+    let (output, statistics) = job.run()
+    let recorded = output.recorded(from: [queries, keys, values]) { gradient, needs in
+      let gradients = job.gradients(
+        outputGradient: gradient, wantsQueries: needs[0], wantsKeys: needs[1], wantsValues: needs[2])
+      return [gradients.queries, gradients.keys, gradients.values]
+    }
+    return (recorded, statistics)
   }
 }

@@ -44,18 +44,19 @@ final class AttentionGradientTests: XCTestCase {
       ]
     }
 
-    func job(keepsNormalisers: Bool = true) -> AttentionJob {
-      let job = AttentionJob(
-        attention, queries: queries, keys: keys, values: values, sequences: sequences, mask: mask,
-        request: AttentionRequest(), knockouts: knockouts, edit: nil, keepsNormalisers: keepsNormalisers)
-      _ = job.run()
-      return job
+    func attend(_ queries: Tensor, _ keys: Tensor, _ values: Tensor) -> Tensor {
+      attention(
+        queries: queries, keys: keys, values: values, sequences: sequences, mask: mask, knockouts: knockouts
+      ).output
     }
 
-    func gradients() -> [Tensor?] {
-      let (q, k, v) = job().gradients(
-        outputGradient: weights, wantsQueries: true, wantsKeys: true, wantsValues: true)
-      return [q, k, v]
+    /// ∂y of queries, keys and values, through a tape that follows the wanted ones.
+    func gradients(wanted: [Bool] = [true, true, true]) -> [Tensor?] {
+      let tape = Tape()
+      let inputs = zip([queries, keys, values], wanted).map { $1 ? tape.leaf($0) : $0 }
+      let output = attend(inputs[0], inputs[1], inputs[2])
+      var found = tape.gradients(of: output, for: inputs.filter(\.isTracked), seed: weights)[...]
+      return wanted.map { $0 ? found.removeFirst() : nil }
     }
   }
 
@@ -100,19 +101,19 @@ final class AttentionGradientTests: XCTestCase {
     }
   }
 
-  /// y by the definition.
-  private func scalar(_ test: Case, _ q: [Double], _ k: [Double], _ v: [Double], _ w: [Double]) -> Double {
+  /// The output by the definition.
+  private func output(_ test: Case, _ q: [Double], _ k: [Double], _ v: [Double]) -> [Double] {
     let (size, heads, keyHeads) = (
       test.attention.headSize, test.attention.heads, test.attention.keyValueHeads
     )
-    var total = 0.0
+    var output = q.map { _ in 0.0 }
     forEachRow(test, q, k) { keys, row, head, p in
       for (key, p) in zip(keys, p) where p != 0 {
         let (a, b) = ((row * heads + head) * size, (key * keyHeads + head * keyHeads / heads) * size)
-        for i in 0..<size { total += p * v[b + i] * w[a + i] }
+        for i in 0..<size { output[a + i] += p * v[b + i] }
       }
     }
-    return total
+    return output
   }
 
   /// The gradients by their formulas, in Float64 with whole rows.
@@ -148,34 +149,27 @@ final class AttentionGradientTests: XCTestCase {
   }
 
   func testGradientsMatchCentralDifferencesForEveryMask() {
-    let lengths = [(queries: 11, keys: 11), (queries: 1, keys: 6), (queries: 5, keys: 9)]
-    var table = GradientTable()
+    let lengths = [(queries: 7, keys: 7), (queries: 1, keys: 5), (queries: 3, keys: 6)]
+    var lines: [String] = []
     for (name, mask) in masks(lengths.map(\.keys)) {
-      for heads in [(2, 2), (4, 2), (3, 1)] {
-        for hasKnockouts in [false, true] {
-          var test = Case(heads: heads, headSize: 5, lengths: lengths, mask: mask)
-          if hasKnockouts { test.knockOutSome() }
-          let (q, k, v) = (test.queries.doubles, test.keys.doubles, test.values.doubles)
-          let w = test.weights.doubles
-          let expected = [
-            centralDifferences(at: q) { scalar(test, $0, k, v, w) },
-            centralDifferences(at: k) { scalar(test, q, $0, v, w) },
-            centralDifferences(at: v) { scalar(test, q, k, $0, w) },
-          ]
+      for hasKnockouts in [false, true] {
+        var worst = 0.0
+        for heads in [(2, 2), (4, 2), (3, 1)] {
           for block in [(1, 1), (3, 4), (128, 256)] {
-            test.attention = Attention(
-              heads: heads.0, keyValueHeads: heads.1, headSize: 5, queryBlock: block.0, keyBlock: block.1)
-            let found = test.gradients()
-            for (index, input) in ["queries", "keys", "values"].enumerated() {
-              table.check(
-                "attention \(name)\(hasKnockouts ? " knockouts" : "") \(input)", found[index],
-                expected[index], "heads \(heads) block \(block)")
-            }
+            var test = Case(heads: heads, headSize: 3, block: block, lengths: lengths, mask: mask)
+            if hasKnockouts { test.knockOutSome() }
+            let check = GradientCheck(
+              operation: { test.attend($0[0], $0[1], $0[2]) },
+              twin: { self.output(test, $0[0], $0[1], $0[2]) })
+            let error = check.worstError([test.queries, test.keys, test.values])
+            XCTAssertLessThan(error, 1e-3, "\(name) knockouts \(hasKnockouts) heads \(heads) block \(block)")
+            worst = max(worst, error)
           }
         }
+        lines.append("attention \(name)\(hasKnockouts ? " with knockouts" : ""): \(worst)")
       }
     }
-    table.report()
+    print("largest relative difference of gradients\n  " + lines.joined(separator: "\n  "))
   }
 
   func testGradientsOfLongSequencesMatchTheFormulas() {
@@ -196,13 +190,11 @@ final class AttentionGradientTests: XCTestCase {
 
   func testOnlyWantedGradientsAreComputedWithTheSameBits() {
     let test = Case(heads: (4, 2), headSize: 8, lengths: [(40, 50)], mask: .causal)
-    let (job, all) = (test.job(), test.gradients())
-    for wanted in 0..<8 {
-      let (q, k, v) = job.gradients(
-        outputGradient: test.weights, wantsQueries: wanted & 1 != 0, wantsKeys: wanted & 2 != 0,
-        wantsValues: wanted & 4 != 0)
-      for (index, found) in [q, k, v].enumerated() {
-        XCTAssertEqual(found != nil, wanted >> index & 1 != 0)
+    let all = test.gradients()
+    for number in 1..<8 {
+      let wanted = (0..<3).map { number >> $0 & 1 != 0 }
+      for (index, found) in test.gradients(wanted: wanted).enumerated() {
+        XCTAssertEqual(found != nil, wanted[index])
         if let found, let expected = all[index] { assertSameBits(found, expected, "wanted \(wanted)") }
       }
     }
@@ -223,18 +215,19 @@ final class AttentionGradientTests: XCTestCase {
     let test = Case(heads: (4, 2), headSize: 8, block: (7, 5), lengths: lengths, mask: .causal)
     let together = test.gradients()
     for sequence in test.sequences {
-      let job = AttentionJob(
-        test.attention, queries: test.queries.slice(sequence.queries), keys: test.keys.slice(sequence.keys),
-        values: test.values.slice(sequence.keys),
+      let tape = Tape()
+      let leaves = [
+        test.queries.slice(sequence.queries), test.keys.slice(sequence.keys),
+        test.values.slice(sequence.keys),
+      ].map(tape.leaf)
+      let (output, _) = test.attention(
+        queries: leaves[0], keys: leaves[1], values: leaves[2],
         sequences: [
           AttentionSequence(queries: 0..<sequence.queries.count, keys: 0..<sequence.keys.count)
-        ], mask: .causal, request: AttentionRequest(), knockouts: [], edit: nil, keepsNormalisers: true)
-      _ = job.run()
-      let (q, k, v) = job.gradients(
-        outputGradient: test.weights.slice(sequence.queries), wantsQueries: true, wantsKeys: true,
-        wantsValues: true)
+        ], mask: .causal)
+      let alone = tape.gradients(of: output, for: leaves, seed: test.weights.slice(sequence.queries))
       let rows = [sequence.queries, sequence.keys, sequence.keys]
-      for (index, found) in [q, k, v].enumerated() {
+      for (index, found) in alone.enumerated() {
         assertSameBits(
           try XCTUnwrap(found), try XCTUnwrap(together[index]).slice(rows[index]), "gradient \(index)")
       }
@@ -259,9 +252,36 @@ final class AttentionGradientTests: XCTestCase {
     }
   }
 
-  func testKeepingTheNormalisersDoesNotChangeTheOutput() {
+  func testATapeDoesNotChangeOutputAndStatistics() throws {
+    var request = AttentionRequest()
+    request.wantsEntropy = true
+    request.wantsColumnSums = true
     let test = Case(heads: (4, 2), headSize: 8, block: (7, 5), lengths: [(30, 40)], mask: .causal)
-    assertSameBits(test.job().output, test.job(keepsNormalisers: false).output)
+    let tape = Tape()
+    let results = [test.queries, tape.leaf(test.queries)].map {
+      test.attention(
+        queries: $0, keys: test.keys, values: test.values, sequences: test.sequences, mask: test.mask,
+        request: request)
+    }
+    XCTAssertTrue(results[1].output.isTracked)
+    assertSameBits(results[0].output, results[1].output)
+    assertSameBits(
+      try XCTUnwrap(results[0].statistics?.entropy), try XCTUnwrap(results[1].statistics?.entropy))
+    assertSameBits(
+      try XCTUnwrap(results[0].statistics?.columnSums?[0]),
+      try XCTUnwrap(results[1].statistics?.columnSums?[0]))
+  }
+
+  func testACheckpointGivesTheSameGradientBits() throws {
+    let test = Case(heads: (4, 2), headSize: 8, block: (7, 5), lengths: [(30, 40)], mask: .causal)
+    let tape = Tape()
+    let leaves = [test.queries, test.keys, test.values].map(tape.leaf)
+    let output = tape.checkpoint { test.attend(leaves[0], leaves[1], leaves[2]) }
+    for (found, expected) in zip(
+      tape.gradients(of: output, for: leaves, seed: test.weights), test.gradients())
+    {
+      assertSameBits(try XCTUnwrap(found), try XCTUnwrap(expected))
+    }
   }
 
   func testProbabilityBlocksMatchTheDefinition() throws {
