@@ -220,7 +220,7 @@ struct AttentionCommand: Command {
     if case .stopped(let done, let total) = outcome {
       try folder.finish(.stopped, notes: notes)
       console.note(
-        "stopped after \(done) of \(total) samples; go on with:\n  \(Self.resumeLine(session.commandLine))")
+        "stopped after \(done) of \(total) samples; go on with:\n  \(Support.resumeLine(session.commandLine))")
       return .stopped
     }
     let samples = try AttentionRunFiles.read(folder.url).samples
@@ -317,17 +317,6 @@ struct AttentionCommand: Command {
 
       """)
     console.note("estimated from \(plan.trialCount) measured samples; nothing was written")
-  }
-
-  /// The same command line with `--resume`, for a shell.
-  private static func resumeLine(_ words: [String]) -> String {
-    let kept = words.filter { $0 != "--overwrite" && $0 != "--resume" } + ["--resume"]
-    let plain = Set("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_./=,+:@%".unicodeScalars)
-    return (["mmprobe"] + kept).map { word in
-      if !word.isEmpty && word.unicodeScalars.allSatisfy(plain.contains) { return word }
-      return "'" + word.split(separator: "'", omittingEmptySubsequences: false).joined(separator: "'\\''")
-        + "'"
-    }.joined(separator: " ")
   }
 }
 
