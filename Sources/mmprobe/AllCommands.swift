@@ -1,8 +1,9 @@
 /// Every command, in the order of help.
 enum AllCommands {
   static let list: [any Command.Type] = [
-    TrainCommand.self, AttentionCommand.self, EvalCommand.self, GenerateCommand.self, TokensCommand.self, InspectCommand.self,
+    TrainCommand.self, AttentionCommand.self, EvalCommand.self, GenerateCommand.self, TokensCommand.self,
+    InspectCommand.self,
     TraceCommand.self, VerifyCommand.self, ReportCommand.self, MergeCommand.self, DoctorCommand.self,
-    BenchForwardCommand.self,
+    BenchForwardCommand.self, BenchTrainCommand.self,
   ]
 }
