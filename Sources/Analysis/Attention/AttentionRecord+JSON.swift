@@ -73,6 +73,9 @@ extension AttentionRecord {
     object["media"] = media.isEmpty ? .null : .array(media.map(\.json))
     object["row_sum_error"] = JSONValue(rowSumError)
     object["nonfinite"] = .integer(nonfiniteCount)
+    if definition.contribution != nil {
+      object["contribution"] = contribution.map { $0.json(definition) } ?? .null
+    }
     return .object(object)
   }
 
@@ -145,6 +148,9 @@ extension AttentionRecord {
         }
         media.append(medium)
       }
+    }
+    if let measured = definition.contribution {
+      contribution = try Contribution(reader.object("contribution"), measured, definition)
     }
     try reader.finish()
     try checkValues(at: place)

@@ -97,6 +97,22 @@ public final class LLaMADecoder: Sendable {
     return logits(hidden, pass)
   }
 
+  /// The linear part of a layer's output projection (o_proj without its bias).
+  ///
+  /// - Parameter attended: `[rows, heads * headSize]`: parts of the attention output, before the projection.
+  /// - Returns: `[rows, hidden]`; the parts of a sum give parts that sum to its projection.
+  public func attentionOutput(of attended: Tensor, layer index: Int, context: TokenContext) -> Tensor {
+    layers[index].output(attended, context) - outputBias(layer: index, context: context.selecting(rows: [0]))
+  }
+
+  /// The output projection of nothing, `[hidden]`: its bias, or zeros.
+  ///
+  /// - Parameter context: Of one row.
+  public func outputBias(layer index: Int, context: TokenContext) -> Tensor {
+    let output = layers[index].output
+    return output(Tensor(zeros: [1, output.inputSize]), context).reshaped(to: [output.outputSize])
+  }
+
   private func attend(
     _ layer: Layer, _ index: Int, _ hidden: Tensor, _ tables: (cosine: Tensor, sine: Tensor),
     _ pass: ForwardPass

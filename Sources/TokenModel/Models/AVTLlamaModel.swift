@@ -153,6 +153,12 @@ public struct AVTLlamaModel: LanguageModel {
     return mediaEmbeddings(medium.modality, inputs: Tensor(inputs, shape: [inputs.count / size, size]))
   }
 
+  /// The rows of one medium whose normalised input is 0 everywhere, `[rows, hidden]`.
+  public func blankEmbeddings(_ medium: Medium) -> Tensor {
+    let size = embedding(of: medium.modality).projection.inputSize
+    return mediaEmbeddings(medium.modality, inputs: Tensor(zeros: [medium.bytes.count / size, size]))
+  }
+
   /// The rows of several media of one modality, one medium after another, `[media * rows, hidden]`.
   ///
   /// - Parameter inputs: `[media * rows, input size]`: normalised elements in the order of `inputOrder`.
