@@ -9,14 +9,14 @@ import XCTest
 /// Packed questions give the numbers of separate sequences.
 final class TrainingBatchTests: XCTestCase {
   private func checkpoint() throws -> (Checkpoint, AVTLlamaModel) {
-    let checkpoint = try Checkpoint(folder: Fixtures.embedded())
+    let checkpoint = try Checkpoint(folder: Fixtures.url("avdigits_model"))
     return (checkpoint, try XCTUnwrap(checkpoint.model as? AVTLlamaModel))
   }
 
   func testTheLossOfPackedQuestionsIsThatOfSeparateOnes() throws {
     let (checkpoint, model) = try checkpoint()
     let tokenizer = try checkpoint.requiredTokenizer()
-    let data = try DataSet(Fixtures.embedded("data/test.qa.jsonl"))
+    let data = try DataSet(Fixtures.avdigitsData("test.qa.jsonl"))
     let questions = try TrainingQuestions(data, model: model, tokenizer: tokenizer)
     var batch = TrainingBatch()
     var expected: [Float] = []
@@ -29,7 +29,8 @@ final class TrainingBatchTests: XCTestCase {
           let elements = model.normalised(medium)
           let grid = model.grid(of: medium)
           return (
-            medium.modality, model.inputOrder(of: medium.modality).map { elements[$0] }, grid.rows * grid.columns
+            medium.modality, model.inputOrder(of: medium.modality).map { elements[$0] },
+            grid.rows * grid.columns
           )
         },
         questions: (start..<start + 3).map { questions.groups[$0].questions[0] })
@@ -56,7 +57,7 @@ final class TrainingBatchTests: XCTestCase {
 
   func testMediaOfABatchHaveTheBitsOfSingleOnes() throws {
     let (_, model) = try checkpoint()
-    let data = try DataSet(Fixtures.embedded("data/test.qa.jsonl"))
+    let data = try DataSet(Fixtures.avdigitsData("test.qa.jsonl"))
     for modality in model.modalities {
       let media = try (0..<5).flatMap { try data.sample(at: $0, for: model).media }
         .filter { $0.modality == modality }
@@ -73,8 +74,10 @@ final class TrainingBatchTests: XCTestCase {
 
   func testShiftsRepeatTheEdge() {
     let elements: [Float] = [1, 2, 3, 4, 5, 6]
-    XCTAssertEqual(MediaAugmentation.shifted(elements, shape: [2, 3], rows: 1, columns: 0), [1, 2, 3, 1, 2, 3])
-    XCTAssertEqual(MediaAugmentation.shifted(elements, shape: [1, 2, 3], rows: 0, columns: -2), [3, 3, 3, 6, 6, 6])
+    XCTAssertEqual(
+      MediaAugmentation.shifted(elements, shape: [2, 3], rows: 1, columns: 0), [1, 2, 3, 1, 2, 3])
+    XCTAssertEqual(
+      MediaAugmentation.shifted(elements, shape: [1, 2, 3], rows: 0, columns: -2), [3, 3, 3, 6, 6, 6])
     XCTAssertEqual(MediaAugmentation.shifted(elements, shape: [2, 3], rows: 0, columns: 0), elements)
   }
 }
