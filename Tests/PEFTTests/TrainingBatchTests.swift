@@ -29,7 +29,8 @@ final class TrainingBatchTests: XCTestCase {
           let elements = model.normalised(medium)
           let grid = model.grid(of: medium)
           return (
-            medium.modality, model.inputOrder(of: medium.modality).map { elements[$0] }, grid.rows * grid.columns
+            medium.modality, model.inputOrder(of: medium.modality).map { elements[$0] },
+            grid.rows * grid.columns
           )
         },
         questions: (start..<start + 3).map { questions.groups[$0].questions[0] })
@@ -73,8 +74,10 @@ final class TrainingBatchTests: XCTestCase {
 
   func testShiftsRepeatTheEdge() {
     let elements: [Float] = [1, 2, 3, 4, 5, 6]
-    XCTAssertEqual(MediaAugmentation.shifted(elements, shape: [2, 3], rows: 1, columns: 0), [1, 2, 3, 1, 2, 3])
-    XCTAssertEqual(MediaAugmentation.shifted(elements, shape: [1, 2, 3], rows: 0, columns: -2), [3, 3, 3, 6, 6, 6])
+    XCTAssertEqual(
+      MediaAugmentation.shifted(elements, shape: [2, 3], rows: 1, columns: 0), [1, 2, 3, 1, 2, 3])
+    XCTAssertEqual(
+      MediaAugmentation.shifted(elements, shape: [1, 2, 3], rows: 0, columns: -2), [3, 3, 3, 6, 6, 6])
     XCTAssertEqual(MediaAugmentation.shifted(elements, shape: [2, 3], rows: 0, columns: 0), elements)
   }
 }

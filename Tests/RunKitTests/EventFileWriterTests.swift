@@ -13,7 +13,9 @@ final class EventFileWriterTests: XCTestCase {
     (70_000, [("train/loss", -0.0), ("norm/layer.0/image", 1.5e30)]),
   ]
 
-  private func write(_ events: some Sequence<(step: Int, scalars: [(tag: String, value: Double)])>, _ url: URL)
+  private func write(
+    _ events: some Sequence<(step: Int, scalars: [(tag: String, value: Double)])>, _ url: URL
+  )
     throws -> Int
   {
     let writer = try EventFileWriter(appendingTo: url)

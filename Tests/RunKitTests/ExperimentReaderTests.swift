@@ -39,7 +39,8 @@ final class ExperimentReaderTests: XCTestCase {
 
   func testValuesAndDefaultsAreReadAndNoted() throws {
     let options = try Options(
-      #"{"steps": 3, "optimizer": {"limit": 2}, "colour": "red", "names": ["a"], "parts": [{"weight": 0.25}]}"#)
+      #"{"steps": 3, "optimizer": {"limit": 2}, "colour": "red", "names": ["a"], "parts": [{"weight": 0.25}]}"#
+    )
     XCTAssertEqual(options.steps, 3)
     XCTAssertEqual(options.rate, 0.5)
     XCTAssertEqual(options.limit, 2)
@@ -54,7 +55,8 @@ final class ExperimentReaderTests: XCTestCase {
   }
 
   func testAnUnknownKeyIsRefusedWithTheNearestName() {
-    guard case .unknownKey(let path, let key, let nearest, _)? = error(#"{"steps": 3, "color": "red"}"#) else {
+    guard case .unknownKey(let path, let key, let nearest, _)? = error(#"{"steps": 3, "color": "red"}"#)
+    else {
       return XCTFail("an unknown key passed")
     }
     XCTAssertEqual([path, key, nearest ?? ""], ["e.json", "color", "colour"])

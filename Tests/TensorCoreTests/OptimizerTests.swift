@@ -68,7 +68,9 @@ final class OptimizerTests: XCTestCase {
     let start = randomTensor([7, 5], seed: 1)
     let gradients = (0..<4).map { randomTensor([7, 5], seed: UInt64(10 + $0)) }
     let (rate, decay, scale) = (0.1, 0.05, 0.25)
-    func check(_ rule: any UpdateRule, _ name: String, _ update: (inout [Double], Double, Double, Int) -> Double) {
+    func check(
+      _ rule: any UpdateRule, _ name: String, _ update: (inout [Double], Double, Double, Int) -> Double
+    ) {
       let parameters = ParameterSet([("p", start)])
       let optimizer = Optimizer(parameters, rule: rule, groups: [ParameterGroup(weightDecay: decay)])
       for gradient in gradients { optimizer.step([gradient], learningRate: rate, scale: scale) }
@@ -111,32 +113,40 @@ final class OptimizerTests: XCTestCase {
   }
 
   func testAStateThatIsSavedAndRestoredGoesOnWithTheSameBits() throws {
-    let folder = FileManager.default.temporaryDirectory.appendingPathComponent("optimizer-\(UUID().uuidString)")
+    let folder = FileManager.default.temporaryDirectory.appendingPathComponent(
+      "optimizer-\(UUID().uuidString)")
     try FileManager.default.createDirectory(at: folder, withIntermediateDirectories: true)
     defer { try? FileManager.default.removeItem(at: folder) }
     let path = folder.appendingPathComponent("state.safetensors").path
     func make() -> Optimizer {
       Optimizer(
-        ParameterSet([("a", randomTensor([40, 30], seed: 3)), ("b", randomTensor([9], seed: 4))]), rule: AdamW(),
+        ParameterSet([("a", randomTensor([40, 30], seed: 3)), ("b", randomTensor([9], seed: 4))]),
+        rule: AdamW(),
         groups: ParameterGroup.decayingMatrices(0.1))
     }
     func step(_ optimizer: Optimizer, _ number: Int) {
-      let gradients = [randomTensor([40, 30], seed: UInt64(number)), randomTensor([9], seed: UInt64(number) + 99)]
+      let gradients = [
+        randomTensor([40, 30], seed: UInt64(number)), randomTensor([9], seed: UInt64(number) + 99),
+      ]
       optimizer.step([gradients[0], number == 1 ? nil : gradients[1]], learningRate: 0.01)
     }
     let whole = make()
     for number in 0..<5 { step(whole, number) }
     let first = make()
     for number in 0..<3 { step(first, number) }
-    try SafetensorsWriter.write(tensors: first.stored() + first.parameters.stored(prefix: "parameter."), to: path)
+    try SafetensorsWriter.write(
+      tensors: first.stored() + first.parameters.stored(prefix: "parameter."), to: path)
     let second = make()
     let file = try SafetensorsFile(path: path)
     try second.restore(from: file)
     try second.parameters.restore(from: file, prefix: "parameter.")
     for number in 3..<5 { step(second, number) }
     XCTAssertEqual(second.updateCounts, [5, 4])
-    for (left, right) in zip(whole.parameters.values, second.parameters.values) { assertSameBits(left, right) }
-    let other = Optimizer(ParameterSet([("a", Tensor(zeros: [30, 40])), ("b", Tensor(zeros: [9]))]), rule: AdamW())
+    for (left, right) in zip(whole.parameters.values, second.parameters.values) {
+      assertSameBits(left, right)
+    }
+    let other = Optimizer(
+      ParameterSet([("a", Tensor(zeros: [30, 40])), ("b", Tensor(zeros: [9]))]), rule: AdamW())
     XCTAssertThrowsError(try other.restore(from: file)) {
       XCTAssertEqual(($0 as? TrainingStateError)?.code, .wrongShape)
     }
@@ -177,7 +187,9 @@ final class OptimizerTests: XCTestCase {
   }
 
   func testSchedules() {
-    func rates(_ schedule: LearningRateSchedule) -> [Double] { (0..<schedule.total).map(schedule.learningRate) }
+    func rates(_ schedule: LearningRateSchedule) -> [Double] {
+      (0..<schedule.total).map(schedule.learningRate)
+    }
     let cosine = rates(LearningRateSchedule(peak: 2, shape: .cosine(floor: 0.01), warmup: 4, total: 15))
     XCTAssertEqual(Array(cosine.prefix(5)), [0.5, 1, 1.5, 2, 2])
     XCTAssertEqual(cosine[9], 1.01, accuracy: 1e-12)

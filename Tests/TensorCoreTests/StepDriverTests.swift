@@ -143,7 +143,8 @@ final class StepDriverTests: XCTestCase {
       XCTAssertEqual(lines.map { $0["step"]?.intValue }, [3, 4, 6, 8, 9, 11, 11])
       XCTAssertEqual(lines.map { $0["epoch"]?.intValue }, [0, 0, 1, 1, 2, 2, 2])
       XCTAssertEqual(
-        lines[0].objectValue?.keys, ["step", "epoch", "loss", "gradient_norm", "learning_rate", "parts/extra"])
+        lines[0].objectValue?.keys,
+        ["step", "epoch", "loss", "gradient_norm", "learning_rate", "parts/extra"])
       XCTAssertEqual(lines[1].objectValue?.keys, ["step", "epoch", "validation", "best"])
       XCTAssertLessThan(try XCTUnwrap(driver.best?.value), 2)
       let best = try SafetensorsFile(path: url.appendingPathComponent("best/model.safetensors").path)

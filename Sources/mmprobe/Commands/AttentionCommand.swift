@@ -220,7 +220,8 @@ struct AttentionCommand: Command {
     if case .stopped(let done, let total) = outcome {
       try folder.finish(.stopped, notes: notes)
       console.note(
-        "stopped after \(done) of \(total) samples; go on with:\n  \(Support.resumeLine(session.commandLine))")
+        "stopped after \(done) of \(total) samples; go on with:\n  \(Support.resumeLine(session.commandLine))"
+      )
       return .stopped
     }
     let samples = try AttentionRunFiles.read(folder.url).samples
