@@ -73,7 +73,9 @@ extension LanguageModel {
   ///
   /// - Parameter includesAnswer: Whether the expected answer follows the prompt, for teacher forcing.
   /// - Throws: `PromptError`, `TokenizerError`.
-  public func prompt(for sample: Sample, tokenizer: any Tokenizer, includesAnswer: Bool = false) throws -> Prompt {
+  public func prompt(for sample: Sample, tokenizer: any Tokenizer, includesAnswer: Bool = false) throws
+    -> Prompt
+  {
     var builder = IDBuilder(tokenizer: tokenizer, configuration: decoder.configuration)
     for part in try format(sample) {
       switch part {

@@ -41,7 +41,8 @@ struct ModelFolder {
     let names = ["tokenizer.model", "tokenizer_config.json"].filter {
       FileManager.default.fileExists(atPath: folder.appendingPathComponent($0).path)
     }
-    copies = try [("config.json", written)]
+    copies =
+      try [("config.json", written)]
       + names.map { ($0, try FileReader.bytes(of: folder.appendingPathComponent($0), limit: Self.sizeLimit)) }
     hashes = copies.map { ($0.name, .string(SHA256.hexadecimal(of: $0.bytes))) }
   }

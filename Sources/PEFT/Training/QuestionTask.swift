@@ -35,7 +35,8 @@ public struct QuestionTask: TrainingTask {
     files = try ModelFolder(configuration)
     reader = files.reader
     tokenizer = files.tokenizer
-    model = try Self.model(reader, Self.initialWeights(reader, configuration.initialization, seed: seed).named)
+    model = try Self.model(
+      reader, Self.initialWeights(reader, configuration.initialization, seed: seed).named)
     let training = try DataSet(configuration.trainingData)
     questions = try TrainingQuestions(training, model: model, tokenizer: tokenizer)
     media = try TrainingMedia(
@@ -80,7 +81,9 @@ public struct QuestionTask: TrainingTask {
   }
 
   /// The model over given weights, which may be tracked; costs next to nothing.
-  private static func model(_ reader: ConfigurationReader, _ weights: [String: Tensor]) throws -> AVTLlamaModel {
+  private static func model(_ reader: ConfigurationReader, _ weights: [String: Tensor]) throws
+    -> AVTLlamaModel
+  {
     try AVTLlamaModel(reader, weights: WeightSource(in: reader.path) { name, _ in weights[name] })
   }
 
@@ -123,7 +126,8 @@ public struct QuestionTask: TrainingTask {
     let layout = isMixed ? drawLayout(using: &stream) : configuration.layouts[0].media
     var batch = TrainingBatch()
     for number in part * configuration.groupCount..<(part + 1) * configuration.groupCount {
-      append(questions.groups[permutation[number]], layout: layout, isMixed: isMixed, to: &batch, using: &stream)
+      append(
+        questions.groups[permutation[number]], layout: layout, isMixed: isMixed, to: &batch, using: &stream)
     }
     return batch
   }
@@ -200,11 +204,14 @@ public struct QuestionTask: TrainingTask {
     }
     return counts.sorted { $0.key < $1.key }.map { key, count in
       TrainingMetric(
-        tag: key.isEmpty ? "exact_match" : "exact_match/" + key, value: Double(count.right) / Double(count.all))
+        tag: key.isEmpty ? "exact_match" : "exact_match/" + key,
+        value: Double(count.right) / Double(count.all))
     }
   }
 
-  private static func trimmed(_ text: String) -> String { text.trimmingCharacters(in: .whitespacesAndNewlines) }
+  private static func trimmed(_ text: String) -> String {
+    text.trimmingCharacters(in: .whitespacesAndNewlines)
+  }
 
   /// The weights as a checkpoint holds them: bfloat16.
   private func stored(_ parameters: ParameterSet) throws -> [StoredTensor] {

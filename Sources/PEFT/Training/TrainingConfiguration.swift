@@ -191,7 +191,8 @@ public struct TrainingConfiguration: Sendable {
   private static func layouts(_ reader: ExperimentReader) throws -> (from: Double, [Layout]) {
     let from = try reader.number("from", in: 0...1, default: 0)
     let mix = try reader.list("mix") { entry in
-      Layout(media: try modalities("media", entry), weight: try entry.number("weight", in: 0...1e9, default: 1))
+      Layout(
+        media: try modalities("media", entry), weight: try entry.number("weight", in: 0...1e9, default: 1))
     }
     if !mix.isEmpty && mix.allSatisfy({ $0.weight == 0 }) {
       throw reader.impossible("mix", found: "weights of 0", expected: "a weight above 0")

@@ -69,7 +69,9 @@ struct TrainingQuestions {
   ) -> (opening: (ids: [Int], roles: [Role]), question: Question) {
     let placeholders = Set(model.modalities.compactMap { model.placeholderID(of: $0) })
     var roles = [Role](repeating: .question, count: prompt.ids.count)
-    for (position, source) in prompt.spans.sources.enumerated() { roles[source] = prompt.spans.roles[position] }
+    for (position, source) in prompt.spans.sources.enumerated() {
+      roles[source] = prompt.spans.roles[position]
+    }
     // Without media the opening ends where the first piece of the question stands.
     let first =
       prompt.ids.firstIndex { placeholders.contains($0) } ?? roles.firstIndex(of: .question) ?? 0

@@ -48,7 +48,8 @@ public final class EventFileWriter {
     for (tag, value) in scalars {
       let name = [UInt8](tag.utf8)
       // Field 1 of kind 2 (bytes), field 2 of kind 5 (32 bits).
-      let number = [0x0A] + Self.varint(name.count) + name + [0x15] + Self.littleEndian(Float(value).bitPattern)
+      let number =
+        [0x0A] + Self.varint(name.count) + name + [0x15] + Self.littleEndian(Float(value).bitPattern)
       summary += [0x0A] + Self.varint(number.count) + number
     }
     try append(Self.event(wallTime: wallTime, step: step, field: 5, summary))
@@ -74,7 +75,8 @@ public final class EventFileWriter {
 
   /// Fields of value 0 are left out, as in every message of this kind.
   private static func event(wallTime: Double, step: Int, field: UInt8, _ bytes: [UInt8]) -> [UInt8] {
-    (wallTime == 0 ? [] : [0x09] + littleEndian(wallTime.bitPattern)) + (step == 0 ? [] : [0x10] + varint(step))
+    (wallTime == 0 ? [] : [0x09] + littleEndian(wallTime.bitPattern))
+      + (step == 0 ? [] : [0x10] + varint(step))
       + [field << 3 | 2] + varint(bytes.count) + bytes
   }
 

@@ -84,7 +84,8 @@ public final class ExperimentReader {
   }
 
   /// A number in `range`; nil without a value.
-  public func optionalNumber(_ key: String, in range: ClosedRange<Double>) throws(ExperimentError) -> Double? {
+  public func optionalNumber(_ key: String, in range: ClosedRange<Double>) throws(ExperimentError) -> Double?
+  {
     guard let value = value(key) else {
       values[key] = .null
       return nil
@@ -192,7 +193,8 @@ public final class ExperimentReader {
   /// - Throws: `ExperimentError.unknownKey`.
   public func finish() throws(ExperimentError) {
     if let key = object.keys.first(where: { !known.contains($0) }) {
-      throw .unknownKey(path: path, key: name(key), nearest: NameSuggestion.nearest(to: key, in: known), known: known)
+      throw .unknownKey(
+        path: path, key: name(key), nearest: NameSuggestion.nearest(to: key, in: known), known: known)
     }
     for (_, reader) in sections { try reader.finish() }
   }
@@ -245,7 +247,8 @@ public enum ExperimentError: DescribedError {
     case .outOfRange(let path, let key, let found, let expected):
       "\(path): \(key.inQuotes) is \(found.shown()), expected \(expected)"
     case .unknownKey(let path, let key, let nearest, _):
-      "\(path): found the unknown key \(key.inQuotes)." + (nearest.map { " Did you mean \($0.inQuotes)?" } ?? "")
+      "\(path): found the unknown key \(key.inQuotes)."
+        + (nearest.map { " Did you mean \($0.inQuotes)?" } ?? "")
     }
   }
 

@@ -58,7 +58,8 @@ public final class Optimizer {
   public private(set) var updateCounts: [Int]
 
   /// - Parameter groups: A parameter belongs to the first group that contains it; one must.
-  public init(_ parameters: ParameterSet, rule: any UpdateRule, groups: [ParameterGroup] = [ParameterGroup()]) {
+  public init(_ parameters: ParameterSet, rule: any UpdateRule, groups: [ParameterGroup] = [ParameterGroup()])
+  {
     (self.parameters, self.rule, self.groups) = (parameters, rule, groups)
     groupIndices = zip(parameters.names, parameters.values).map { name, value in
       let index = groups.firstIndex { $0.contains(name, value.shape) }
@@ -76,12 +77,14 @@ public final class Optimizer {
   ///   - learningRate: Before the groups' factors.
   ///   - scale: What gradients are multiplied by.
   public func step(_ gradients: [Tensor?], learningRate: Double, scale: Double = 1) {
-    require(gradients.count == parameters.count, "\(gradients.count) gradients for \(parameters.count) parameters")
+    require(
+      gradients.count == parameters.count, "\(gradients.count) gradients for \(parameters.count) parameters")
     for (index, gradient) in gradients.enumerated() {
       guard let gradient else { continue }
       let (parameter, group) = (parameters.values[index], groups[groupIndices[index]])
       require(
-        gradient.shape == parameter.shape, "a gradient of shape \(gradient.shape) for \(parameters.names[index])")
+        gradient.shape == parameter.shape,
+        "a gradient of shape \(gradient.shape) for \(parameters.names[index])")
       updateCounts[index] += 1
       rule.update(
         parameter, gradient: gradient, state: states[index],
@@ -119,7 +122,8 @@ public final class Optimizer {
     }
     for (name, state) in zip(parameters.names, states) {
       for (stateName, tensor) in zip(rule.stateNames, state) {
-        Kernels.overwrite(tensor, with: try file.floats("optimizer.\(stateName).\(name)", shape: tensor.shape))
+        Kernels.overwrite(
+          tensor, with: try file.floats("optimizer.\(stateName).\(name)", shape: tensor.shape))
       }
     }
     updateCounts = counts

@@ -64,7 +64,9 @@ extension MediaTable {
   ///
   /// - Throws: `DataSetError.noMediaTensor`, `StoredTensorError`.
   public func labels() throws -> [Int] {
-    guard let tensor = file["label"] else { throw DataSetError.noMediaTensor(path: file.path, tensor: "label") }
+    guard let tensor = file["label"] else {
+      throw DataSetError.noMediaTensor(path: file.path, tensor: "label")
+    }
     return try tensor.integers()
   }
 }

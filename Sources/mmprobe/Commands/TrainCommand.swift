@@ -67,7 +67,8 @@ struct TrainCommand: Command {
       console.note("resuming \(output ?? ""): \(driver.step) of \(total) steps done, settings match")
     } else {
       console.note(
-        "\(Support.grouped(parameters.elementCount)) parameters, \(Support.grouped(task.stepsPerEpoch)) steps an epoch")
+        "\(Support.grouped(parameters.elementCount)) parameters, \(Support.grouped(task.stepsPerEpoch)) steps an epoch"
+      )
     }
     var progress = console.progress(total: total, alreadyDone: driver.step, unit: "step")
     var latest: StepDriver.Progress?
