@@ -123,7 +123,13 @@ extension AttentionDefinition {
     try require(
       sinkThreshold > 0 && sinkThreshold < 1, "sink_threshold", "\(sinkThreshold)", "a number between 0 and 1"
     )
-    if contribution != nil {
+    if let contribution {
+      let cells = contribution.cellCount(
+        layerCount: layers.count, headCount: heads.count, groupCount: groups.count)
+      try require(
+        cells.map { $0 <= 1 << 20 } ?? false, "contribution",
+        cells.map { "\($0) numbers" } ?? "too many numbers",
+        "at most 2^20 numbers a sample")
       try require(
         layers == Array(layers.indices) && heads == Array(heads.indices), "layers", "\(layers)",
         "all layers and heads from 0, as contributions need")

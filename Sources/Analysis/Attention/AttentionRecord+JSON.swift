@@ -153,6 +153,11 @@ extension AttentionRecord {
       contribution = try Contribution(reader.object("contribution"), measured, definition)
     }
     try reader.finish()
+    // The report draws the pieces of the keys by these effects.
+    if let tokens = contribution?.tokens, let keys, tokens.count != keys.share.count {
+      throw .wrongCount(
+        place: place, key: "contribution.tokens", found: tokens.count, expected: keys.share.count)
+    }
     try checkValues(at: place)
   }
 

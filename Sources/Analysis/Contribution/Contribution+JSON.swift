@@ -72,6 +72,11 @@ extension Contribution {
       baselineValue: try doubleOrNull("baseline_value"), residual: try doubleOrNull("residual"))
     try target.finish()
     try reader.finish()
+    guard isFinite else {
+      throw .wrongValue(
+        place: reader.place, key: reader.name("cells"), found: "a number beyond \(Self.limit)",
+        expected: "numbers from -\(Self.limit) to \(Self.limit) in all of its parts")
+    }
     guard magnitude.allSatisfy({ $0 >= 0 }) else {
       throw .wrongValue(
         place: reader.place, key: reader.name("magnitude"), found: "\(magnitude)", expected: "at least 0")

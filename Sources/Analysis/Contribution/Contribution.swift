@@ -55,10 +55,13 @@ public struct Contribution: Equatable, Sendable {
     return total > 0 ? magnitude[group] / total : nil
   }
 
-  /// Whether every number is finite.
+  /// The largest number of a contribution, so that sums of squares over samples stay finite.
+  static let limit = 1e100
+
+  /// Whether every number is finite and below the limit.
   var isFinite: Bool {
-    let numbers = [target.value, baselineValue ?? 0, residual ?? 0] + (effect ?? []) + magnitude + cells
-    return numbers.allSatisfy(\.isFinite) && (heads ?? []).allSatisfy(\.isFinite)
+    let numbers = [target.value, target.probability, baselineValue ?? 0, residual ?? 0] + (effect ?? []) + magnitude + cells
+    return numbers.allSatisfy { abs($0) <= Self.limit } && (heads ?? []).allSatisfy(\.isFinite)
       && (tokens ?? []).allSatisfy(\.isFinite)
   }
 }

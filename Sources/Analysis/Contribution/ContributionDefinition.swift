@@ -215,6 +215,27 @@ public struct ContributionDefinition: Equatable, Sendable {
     return places
   }
 
+  /// How many names `cellNames` gives; nil where that is too large a number.
+  func cellCount(layerCount: Int, headCount: Int, groupCount: Int) -> Int? {
+    func product(_ factors: [Int]) -> Int? {
+      factors.reduce(1) { total, factor in
+        guard let (result, overflow) = total.map({ $0.multipliedReportingOverflow(by: factor) }), !overflow
+        else {
+          return nil
+        }
+        return result
+      }
+    }
+    switch method {
+    case .shapley(let players, _): return 1 << players.count
+    case .knockout(let queries, let keys, _, let byHead):
+      // At most one window a layer, and all layers.
+      return product([2, keys.count, queries.count, layerCount + 1, byHead ? headCount + 1 : 1])
+    case .valueNorm: return product([2, layerCount, groupCount])
+    case .gradientInput, .integratedGradients: return 0
+    }
+  }
+
   /// The names of the numbers in `Contribution.cells`.
   ///
   /// - Shapley: the target with these players present, `image+audio`, in binary order, the first player lowest; `none`.

@@ -1,11 +1,13 @@
 import RunKit
 
 extension ContributionSummary {
-  /// The tables below `tables/`: groups with attention beside, the numbers behind, and one line a sample and group.
+  /// The tables below `tables/`: groups with attention beside, the numbers behind, rank correlations, and one line a sample
+  /// and group.
   func tables(_ records: [AttentionRecord], _ definition: AttentionDefinition) -> [AttentionTables.File] {
     [
       .init(name: "contribution.csv", text: groupTable(definition)),
       .init(name: "contribution_cells.csv", text: cellTable),
+      .init(name: "contribution_correlations.csv", text: correlationTable(definition)),
       .init(name: "contribution_samples.csv", text: sampleTable(records, definition)),
     ]
   }
@@ -37,7 +39,26 @@ extension ContributionSummary {
       }
     }
     append("", "", groups)
+    let wholes: [(String, Estimate?)] = [
+      ("target", target), ("baseline", baseline), ("probability", probability),
+      ("is_prediction", isPrediction),
+    ]
+    for (name, estimate) in wholes {
+      guard let estimate else { continue }
+      table.append([.empty, .empty, .empty, .text(name)] + fields(estimate))
+    }
     for part in tags { append(part.tag, part.value, part.groups) }
+    return table.text
+  }
+
+  private func correlationTable(_ definition: AttentionDefinition) -> String {
+    var table = CSVWriter(columns: ["over", "group", "n", "rho"])
+    for correlation in correlations {
+      table.append([
+        .text(correlation.over), correlation.group.map { .text(definition.groups[$0].name) } ?? .empty,
+        .integer(correlation.count), .number(correlation.value),
+      ])
+    }
     return table.text
   }
 
