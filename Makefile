@@ -12,7 +12,7 @@ TEST := $(SWIFT) test -c release --scratch-path .build/test --disable-swift-test
 # `mmprobe --version` names it.
 export MMPROBE_COMMIT := $(shell git rev-parse --short=12 HEAD 2>/dev/null)
 
-.PHONY: help demo test test-long build lint format clean packages
+.PHONY: help demo study test test-long build lint format clean packages
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -31,6 +31,11 @@ demo: build ## evaluate and probe the model that comes with mmprobe, make a repo
 	$(PROGRAM) attention $(MODEL) --data $(DATA) --cluster-key image --exclude-sinks auto -o $(RUN) --overwrite
 	@echo
 	@echo "The report: $(RUN)/report.html"
+
+study: build ## make Documentation/Studies anew with the model that comes with mmprobe
+	mkdir -p runs
+	Documentation/Studies/attention-vs-contribution.sh $(PROGRAM) $(MODEL) runs/study > runs/study.md
+	mv runs/study.md Documentation/Studies/attention-vs-contribution.md
 
 test: packages ## build and run all tests
 	$(TEST)

@@ -153,6 +153,7 @@ final class AttentionRecordTests: XCTestCase {
     let faults: [(String, JSONValue, AttentionRecordError.Code)] = [
       ("queries", "some", .wrongValue), ("groups", ["bos"], .unknownKey), ("layers", [1, 0], .wrongValue),
       ("heads", [], .wrongValue), ("head_reduction", "max", .wrongValue), ("sink_threshold", 1, .wrongValue),
+      ("sink_rate", 0.5, .wrongValue),
       ("layer_groups", .null, .wrongValue), ("sinks", 1, .wrongType), ("roles", [:], .missingKey),
     ]
     for (key, value, code) in faults {

@@ -8,11 +8,14 @@ extension AttentionContext {
   public var json: JSONValue {
     .object(
       JSONObject([
-        ("schema", .string(Self.schema)), ("kind", "attention"), ("tool", tool.json), ("model", model.json),
+        ("schema", .string(Self.schema)), ("kind", .string(kind)), ("tool", tool.json), ("model", model.json),
         ("data", data.json), ("definition", definition.json), ("shard", shardJSON), ("seed", .integer(seed)),
         ("options", .object(options)),
       ]))
   }
+
+  /// What the run measures: "attention", or "contribution" beside it.
+  var kind: String { definition.contribution == nil ? "attention" : "contribution" }
 
   /// The part of the run as JSON, or null.
   var shardJSON: JSONValue {
@@ -24,12 +27,13 @@ extension AttentionContext {
   /// - Throws: `AttentionRecordError`, naming the file and the key.
   public init(json: JSONValue, at place: RecordPlace) throws(AttentionRecordError) {
     var reader = try StrictObject(json, at: place)
-    for (key, word) in [("schema", Self.schema), ("kind", "attention")] {
-      let found = try reader.string(key)
+    func check(_ key: String, _ found: String, _ word: String) throws(AttentionRecordError) {
       guard found == word else {
         throw .wrongValue(place: place, key: key, found: "\"\(found)\"", expected: "\"\(word)\"")
       }
     }
+    try check("schema", try reader.string("schema"), Self.schema)
+    let kind = try reader.string("kind")
     var tool = try reader.object("tool")
     var data = try reader.object("data")
     var shard: Shard?
@@ -53,6 +57,7 @@ extension AttentionContext {
     try tool.finish()
     try data.finish()
     try reader.finish()
+    try check("kind", kind, self.kind)
     for (key, numbers, count) in [
       ("layers", definition.layers, model.layerCount), ("heads", definition.heads, model.headCount),
     ] {

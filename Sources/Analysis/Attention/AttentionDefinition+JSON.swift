@@ -12,28 +12,30 @@ extension AttentionDefinition {
     ci["seed"] = .integer(interval.seed)
     let (early, middle, late) = layerGroups
     func numbers(_ range: Range<Int>) -> JSONValue { .array(range.map { .integer(layers[$0]) }) }
-    return .object(
-      JSONObject([
-        ("queries", .string(queries.rawValue)),
-        ("groups", .array(groups.map { .string($0.name) })),
-        (
-          "roles",
-          .object(JSONObject(groups.map { ($0.name, .array($0.roles.map { .string($0.rawValue) })) }))
-        ),
-        ("layers", .array(layers.map { .integer($0) })),
-        ("heads", .array(heads.map { .integer($0) })),
-        ("layer_groups", ["early": numbers(early), "middle": numbers(middle), "late": numbers(late)]),
-        ("query_reduction", "mean"),
-        ("head_reduction", "mean"),
-        ("layer_reduction", "mean"),
-        ("sample_reduction", "mean"),
-        (
-          "ratios", "of shares already averaged over query rows, heads and layers; then averaged over samples"
-        ),
-        ("sinks", .string(sinks.rawValue)),
-        ("sink_threshold", .number(sinkThreshold)),
-        ("ci", .object(ci)),
-      ]))
+    var object = JSONObject([
+      ("queries", .string(queries.rawValue)),
+      ("groups", .array(groups.map { .string($0.name) })),
+      (
+        "roles",
+        .object(JSONObject(groups.map { ($0.name, .array($0.roles.map { .string($0.rawValue) })) }))
+      ),
+      ("layers", .array(layers.map { .integer($0) })),
+      ("heads", .array(heads.map { .integer($0) })),
+      ("layer_groups", ["early": numbers(early), "middle": numbers(middle), "late": numbers(late)]),
+      ("query_reduction", "mean"),
+      ("head_reduction", "mean"),
+      ("layer_reduction", "mean"),
+      ("sample_reduction", "mean"),
+      (
+        "ratios", "of shares already averaged over query rows, heads and layers; then averaged over samples"
+      ),
+      ("sinks", .string(sinks.rawValue)),
+      ("sink_threshold", .number(sinkThreshold)),
+      ("sink_rate", .number(Self.sinkRate)),
+      ("ci", .object(ci)),
+    ])
+    if let contribution { object["contribution"] = contribution.json }
+    return .object(object)
   }
 
   /// Reads what `json` writes; keys that follow from others must agree with them.
@@ -70,10 +72,14 @@ extension AttentionDefinition {
     try ci.finish()
     self.init(
       queries: queries, groups: groups, layers: layers, heads: heads, sinks: sinks,
-      sinkThreshold: sinkThreshold, interval: interval)
+      sinkThreshold: sinkThreshold, interval: interval,
+      contribution: try reader.objectIfPresent("contribution").map {
+        object throws(AttentionRecordError) in try ContributionDefinition(object)
+      })
 
     for key in [
       "query_reduction", "head_reduction", "layer_reduction", "sample_reduction", "ratios", "layer_groups",
+      "sink_rate",
     ] {
       let found = try reader.value(key)
       guard found == self.json[key] else {
@@ -117,6 +123,22 @@ extension AttentionDefinition {
     try require(
       sinkThreshold > 0 && sinkThreshold < 1, "sink_threshold", "\(sinkThreshold)", "a number between 0 and 1"
     )
+    if let contribution {
+      let cells = contribution.cellCount(
+        layerCount: layers.count, headCount: heads.count, groupCount: groups.count)
+      try require(
+        cells.map { $0 <= 1 << 20 } ?? false, "contribution",
+        cells.map { "\($0) numbers" } ?? "too many numbers",
+        "at most 2^20 numbers a sample")
+      try require(
+        layers == Array(layers.indices) && heads == Array(heads.indices), "layers", "\(layers)",
+        "all layers and heads from 0, as contributions need")
+      try require(
+        groups.allSatisfy { $0.roles.count == 1 }, "groups", "\(names)",
+        "one role a group, as contributions need")
+      try require(
+        queries == .last, "queries", queries.rawValue, "last, as contributions need")
+    }
     let (product, overflow) = layers.count.multipliedReportingOverflow(by: heads.count)
     try require(
       !overflow && product <= 1 << 20 && groups.count <= 1 << 10 && shareCount <= 1 << 20, "layers",

@@ -112,13 +112,18 @@ public struct AttentionDefinition: Equatable, Sendable {
   ///
   /// Source: Gu et al., "When Attention Sink Emerges in Language Models", ICLR 2025, arXiv:2410.10781.
   public var sinkThreshold: Double
+  /// The least rate of a sink key: a fifth of all heads.
+  public static let sinkRate = 0.2
   /// How intervals are made.
   public var interval: Interval
+  /// What is measured besides attention, if contributions are; then all layers and heads are measured.
+  public var contribution: ContributionDefinition?
 
   /// A definition; `groups` defaults to one group a role.
   public init(
     queries: Queries, groups: [Group] = AttentionDefinition.defaultGroups, layers: [Int], heads: [Int],
-    sinks: Sinks = .included, sinkThreshold: Double = 0.3, interval: Interval = Interval()
+    sinks: Sinks = .included, sinkThreshold: Double = 0.3, interval: Interval = Interval(),
+    contribution: ContributionDefinition? = nil
   ) {
     self.queries = queries
     self.groups = groups
@@ -127,7 +132,17 @@ public struct AttentionDefinition: Equatable, Sendable {
     self.sinks = sinks
     self.sinkThreshold = sinkThreshold
     self.interval = interval
+    self.contribution = contribution
   }
+
+  /// The names of the numbers in `Contribution.cells`; none without contributions.
+  public var cellNames: [String] {
+    contribution?.cellNames(
+      layerCount: layers.count, headCount: heads.count, groups: groups.map(\.name)) ?? []
+  }
+
+  /// The one group of exactly this role, if there is one.
+  func group(of role: Role) -> Int? { groups.firstIndex { $0.roles == [role] } }
 
   /// One group for each role, in reading order.
   public static let defaultGroups = Role.allCases.map { Group(name: $0.rawValue, roles: [$0]) }

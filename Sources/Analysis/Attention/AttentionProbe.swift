@@ -1,4 +1,4 @@
-public import RunKit
+import RunKit
 import TensorCore
 public import TokenModel
 
@@ -6,29 +6,49 @@ public import TokenModel
 public struct AttentionProbe {
   /// The settings that change how it is measured, besides the definition.
   public struct Options: Sendable, Equatable {
-    /// Queries in a block of attention; results depend on it in the last bits only.
+    /// Queries in a block of attention; results have the same bits for any number.
     public var queryBlock = 128
     /// The most pieces of a generated answer.
     public var answerLimit = 64
-    /// The least rate of a sink key (see `AttentionDefinition.sinkThreshold`): a fifth of all heads.
-    public var sinkRate = 0.2
 
     /// The defaults.
     public init() {}
   }
 
+  /// The samples of a run, for methods that look at another one.
+  public struct Donors {
+    /// How many there are.
+    public let count: Int
+    /// Gives the sample of an index.
+    public let sample: (Int) throws -> Sample
+
+    /// Samples by their index.
+    public init(count: Int, sample: @escaping (Int) throws -> Sample) {
+      (self.count, self.sample) = (count, sample)
+    }
+  }
+
   private let checkpoint: Checkpoint
+  private let contributionProbe: ContributionProbe?
   private let definition: AttentionDefinition
   private let options: Options
 
-  /// - Parameter definition: Layers and heads must exist in the model.
-  public init(_ checkpoint: Checkpoint, definition: AttentionDefinition, options: Options = Options()) {
+  /// - Parameters:
+  ///   - definition: Layers and heads must exist in the model.
+  ///   - donors: For contributions that replace a modality by another sample's.
+  public init(
+    _ checkpoint: Checkpoint, definition: AttentionDefinition, options: Options = Options(),
+    donors: Donors? = nil
+  ) {
     let configuration = checkpoint.model.decoder.configuration
     require(
       definition.layers.allSatisfy { 0..<configuration.layerCount ~= $0 }
         && definition.heads.allSatisfy { 0..<configuration.headCount ~= $0 },
       "layers \(definition.layers) or heads \(definition.heads) that the model does not have")
     (self.checkpoint, self.definition, self.options) = (checkpoint, definition, options)
+    contributionProbe = definition.contribution.map {
+      ContributionProbe(checkpoint, definition, $0, donors: donors)
+    }
   }
 
   /// Measures a sample.
@@ -54,7 +74,7 @@ public struct AttentionProbe {
     forward(embeddings, context, observer)
     let sums = observer.sums
     let visible = meanVisible(rows, groupOfKey)
-    return AttentionRecord(
+    var record = AttentionRecord(
       index: sample.index, id: sample.id, hash: Self.hash(of: sample),
       clusters: Dictionary(grouping: sample.media) { $0.modality.rawValue }.mapValues {
         $0.map(\.identity).joined(separator: "+")
@@ -75,6 +95,8 @@ public struct AttentionProbe {
           share: observer.keyShare, pieces: (0..<prompt.count).map(prompt.piece), groups: groupOfKey) : nil,
       media: keepsKeys ? media(prompt) : [], rowSumError: sums.rowSumError,
       nonfiniteCount: sums.nonfiniteCount)
+    record.contribution = try contributionProbe?.contribution(to: sample, prompt)
+    return record
   }
 
   private func forward(_ embeddings: Tensor, _ context: TokenContext, _ observer: any ForwardObserver) {
@@ -145,8 +167,8 @@ public struct AttentionProbe {
   /// Keys that draw the attention of many heads from all rows that see them.
   ///
   /// αₖ is the mean attention on key k over the rows i ≥ k; a head is drawn to the key if αₖ > ε, and the key is a sink
-  /// if the fraction of heads drawn is at least `sinkRate`. Keys that fewer than a quarter of the rows see are not
-  /// judged: a mean over a few rows says nothing.
+  /// if the fraction of heads drawn is at least `AttentionDefinition.sinkRate`. Keys that fewer than a quarter of the
+  /// rows see are not judged: a mean over a few rows says nothing.
   ///
   /// Source: Gu et al., ICLR 2025, arXiv:2410.10781, section 3.
   private func sinks(
@@ -160,7 +182,7 @@ public struct AttentionProbe {
       guard 4 * seenBy >= count, groupOfKey[key] >= 0 else { return nil }
       let drawn = observer.columnSums.count { $0[key] / Double(seenBy) > definition.sinkThreshold }
       let rate = Double(drawn) / Double(observer.columnSums.count)
-      guard rate >= options.sinkRate else { return nil }
+      guard rate >= AttentionDefinition.sinkRate else { return nil }
       return AttentionRecord.Sink(row: key, group: groupOfKey[key], piece: prompt.piece(at: key), rate: rate)
     }
   }
@@ -191,42 +213,5 @@ public struct AttentionProbe {
     }
     hash.update(Array("\u{0}\(sample.answer ?? "")".utf8))
     return hash.hexadecimal()
-  }
-}
-
-/// Why a sample cannot be measured.
-public enum ProbeError: DescribedError {
-  case noAnswer(sample: String)
-  case noQueries(sample: String)
-
-  /// The cases, by their word in machine-readable output.
-  public enum Code: String, CaseIterable, Sendable {
-    case noAnswer = "probe_no_answer"
-    case noQueries = "probe_no_queries"
-  }
-
-  /// Which case this is.
-  public var code: Code {
-    switch self {
-    case .noAnswer: .noAnswer
-    case .noQueries: .noQueries
-    }
-  }
-
-  /// What was wrong, where, and what was expected.
-  public var errorDescription: String? {
-    switch self {
-    case .noAnswer(let sample):
-      "\(sample.shown(limit: 1_000)): queries are those of the answer, but the record has no answer"
-    case .noQueries(let sample): "\(sample.shown(limit: 1_000)): the query set is empty"
-    }
-  }
-
-  /// What to do about it.
-  public var recoverySuggestion: String? {
-    switch self {
-    case .noAnswer: "add answers to the data, or use --queries generated or last"
-    case .noQueries: "choose another --queries"
-    }
   }
 }

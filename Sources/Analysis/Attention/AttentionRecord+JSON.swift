@@ -73,6 +73,9 @@ extension AttentionRecord {
     object["media"] = media.isEmpty ? .null : .array(media.map(\.json))
     object["row_sum_error"] = JSONValue(rowSumError)
     object["nonfinite"] = .integer(nonfiniteCount)
+    if definition.contribution != nil {
+      object["contribution"] = contribution.map { $0.json(definition) } ?? .null
+    }
     return .object(object)
   }
 
@@ -146,7 +149,15 @@ extension AttentionRecord {
         media.append(medium)
       }
     }
+    if let measured = definition.contribution {
+      contribution = try Contribution(reader.object("contribution"), measured, definition)
+    }
     try reader.finish()
+    // The report draws the pieces of the keys by these effects.
+    if let tokens = contribution?.tokens, let keys, tokens.count != keys.share.count {
+      throw .wrongCount(
+        place: place, key: "contribution.tokens", found: tokens.count, expected: keys.share.count)
+    }
     try checkValues(at: place)
   }
 

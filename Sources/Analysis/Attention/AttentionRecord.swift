@@ -139,6 +139,8 @@ public struct AttentionRecord: Equatable, Sendable {
   public var rowSumError: Double
   /// How many measured values are not finite; such a sample is left out of every mean.
   public var nonfiniteCount: Int
+  /// What the groups are worth, if the run measures it.
+  public var contribution: Contribution?
 
   /// The most query rows a record keeps one by one.
   public static let queryTokenLimit = 64

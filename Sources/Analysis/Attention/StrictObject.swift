@@ -91,6 +91,11 @@ struct StrictObject {
   }
 
   /// One of the words of an enum.
+  /// The members of an object, or nil when the key is not there.
+  mutating func objectIfPresent(_ key: String) throws(AttentionRecordError) -> StrictObject? {
+    object[key] == nil ? nil : try self.object(key)
+  }
+
   mutating func choice<Choice: RawRepresentable<String> & CaseIterable>(
     _ key: String, of: Choice.Type
   ) throws(AttentionRecordError) -> Choice {

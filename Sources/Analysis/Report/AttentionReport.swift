@@ -30,7 +30,9 @@ public struct AttentionReport: Sendable {
     if summary.measuredCount == 0 {
       body += "<section><p>No sample was measured, so there is nothing to draw.</p></section>"
     } else {
-      body += groupSection + layerSection + headSection + indexSection + tagSection + positionSection
+      body +=
+        contributionSection + groupSection + layerSection + headSection + indexSection + tagSection
+        + positionSection
       body += highlightSection
     }
     body += footer
@@ -44,7 +46,7 @@ public struct AttentionReport: Sendable {
       frame-src 'none';object-src 'none';media-src 'none';form-action 'none';base-uri 'none'">
       <meta name="color-scheme" content="light dark">
       <link rel="icon" href="data:,">
-      <title>\(name): attention by modality</title>
+      <title>\(name): \(summary.context.kind) by modality</title>
       <style>
       \(Markup(stringLiteral: ReportStyle.sheet(colors)))
       </style>
@@ -128,8 +130,8 @@ public struct AttentionReport: Sendable {
           + "(the structural baseline). Mean over \(Text.count(summary.measuredCount, "sample")) and all layers. \(basis)"
       )
     return """
-      <p class="kicker">mmprobe attention report</p>
-      <h1>Which modality does \(model.name) look at?</h1>
+      <p class="kicker">mmprobe \(summary.context.kind) report</p>
+      <h1>Which modality does \(model.name) \(definition.contribution == nil ? "look at" : "use")?</h1>
       \(lead)
       \(list)
       \(composition)

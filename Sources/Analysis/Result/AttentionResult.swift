@@ -10,23 +10,24 @@ extension AttentionSummary {
   ///
   /// Shares are fractions, entropies nats, layers and heads counted from 0; unknown is `null`.
   public var json: JSONValue {
-    .object(
-      JSONObject([
-        ("schema", .string(Self.schema)), ("kind", "attention"), ("tool", context.tool.json),
-        ("run", runJSON), ("model", context.model.json), ("data", dataJSON),
-        ("definition", context.definition.json), ("checks", checksJSON),
-        ("groups", .array(groups.indices.map { groupJSON(groups[$0]) })),
-        ("indices", .object(JSONObject(indices.map { ($0.medium.rawValue, indexJSON($0)) }))),
-        ("entropy", ["by_layer": byLayer(entropy)]),
-        ("by_tag", .array(tags.map { tagJSON($0) })),
-        ("stratified", .array(strata.map { stratumJSON($0) })),
-        (
-          "by_query_position", .array(queryPositions.enumerated().map { positionJSON($0.offset, $0.element) })
-        ),
-        ("by_head", headsJSON),
-        ("sinks", .array(sinks.map { sinkJSON($0) })),
-        ("warnings", .array(warnings.map(\.json))),
-      ]))
+    var object = JSONObject([
+      ("schema", .string(Self.schema)), ("kind", .string(context.kind)), ("tool", context.tool.json),
+      ("run", runJSON), ("model", context.model.json), ("data", dataJSON),
+      ("definition", context.definition.json), ("checks", checksJSON),
+      ("groups", .array(groups.indices.map { groupJSON(groups[$0]) })),
+      ("indices", .object(JSONObject(indices.map { ($0.medium.rawValue, indexJSON($0)) }))),
+      ("entropy", ["by_layer": byLayer(entropy)]),
+      ("by_tag", .array(tags.map { tagJSON($0) })),
+      ("stratified", .array(strata.map { stratumJSON($0) })),
+      (
+        "by_query_position", .array(queryPositions.enumerated().map { positionJSON($0.offset, $0.element) })
+      ),
+      ("by_head", headsJSON),
+      ("sinks", .array(sinks.map { sinkJSON($0) })),
+      ("warnings", .array(warnings.map(\.json))),
+    ])
+    if let contribution { object["contribution"] = contribution.json(context.definition) }
+    return .object(object)
   }
 
   private var runJSON: JSONValue {

@@ -28,7 +28,7 @@ public struct AttentionTables: Sendable {
       File(name: "heads.csv", text: heads), File(name: "indices.csv", text: indices),
       File(name: "tags.csv", text: tags), File(name: "query_tokens.csv", text: queryTokens),
       File(name: "samples.csv", text: samples),
-    ]
+    ] + (summary.contribution?.tables(records, definition) ?? [])
   }
 
   private static let estimateColumns = ["mean", "low", "high", "sd", "n"]

@@ -49,8 +49,12 @@ extension AttentionSummary {
     text += "\(context.data.name.printable)  \(Text.count(measuredCount, "sample"))"
     if !skipped.isEmpty { text += ", \(skipped.count) skipped" }
     text += "  tokens: " + tokensText + "\n\n"
-    text += definitionText + "\n\n" + sharesTable
-    if !indices.isEmpty { text += "\n" + indicesTable }
+    if let contribution, let definition = context.definition.contribution {
+      text += contributionDefinition(definition) + "\n\n" + contributionTable(contribution, definition)
+    } else {
+      text += definitionText + "\n\n" + sharesTable
+      if !indices.isEmpty { text += "\n" + indicesTable }
+    }
     let important = warnings.filter { $0.level == .warning }
     if !important.isEmpty { text += "\n" }
     for warning in important { text += "warning: \(warning.message)\n" }

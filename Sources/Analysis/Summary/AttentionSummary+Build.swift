@@ -26,7 +26,8 @@ extension AttentionSummary {
       tags: Self.tags(measures, definition, media), strata: Self.strata(measures, definition, media),
       sinks: Self.sinks(records), queryPositions: Self.queryPositions(records, definition),
       rowSumMaxError: records.map(\.rowSumError).max(),
-      nonfiniteCount: samples.samples.compactMap(\.record).reduce(0) { $0 + $1.nonfiniteCount }, warnings: [])
+      nonfiniteCount: samples.samples.compactMap(\.record).reduce(0) { $0 + $1.nonfiniteCount },
+      contribution: ContributionSummary(measures, definition), warnings: [])
     warnings = AttentionWarnings(self, records).list
   }
 

@@ -190,6 +190,8 @@ public struct AttentionSummary: Equatable, Sendable {
   public var rowSumMaxError: Double?
   /// Values that are not finite, over all samples.
   public var nonfiniteCount: Int
+  /// What the groups are worth; nil if the run measured attention alone.
+  public var contribution: ContributionSummary?
   /// What a reader must know.
   public var warnings: [Warning]
 }

@@ -114,3 +114,16 @@ void ck_layer_norm_gradient(const float *a, const float *weight, float epsilon, 
                             float *weight_out, float *bias_out, size_t n);
 // Drops elements whose number, of the key and the place first + i, is below the threshold, and scales the others.
 void ck_dropout(const float *a, uint64_t key, uint64_t first, uint32_t threshold, float scale, float *out, size_t n);
+
+// Optimizers, in place: the gradient counts "scale" times. A velocity of zeros gives a first step without momentum.
+double ck_sum_of_squares(const float *a, size_t n);  // in sixteen fixed lanes of doubles
+void ck_clamp(const float *a, float limit, float *out, size_t n);  // to -limit ... limit; NaN stays
+void ck_move_towards(float *out, const float *target, float share, size_t n);  // out += share * (target - out)
+void ck_sgd_plain(float *parameter, const float *gradient, float scale, float rate, float decay, size_t n);
+void ck_sgd(float *parameter, const float *gradient, float *velocity, float scale, float rate, float momentum,
+            float decay, size_t n);
+void ck_sgd_nesterov(float *parameter, const float *gradient, float *velocity, float scale, float rate,
+                     float momentum, float decay, size_t n);
+// p = keep p - rate m / (sqrt(s) root_correction + epsilon), after m and s took in g = scale gradient + decay p.
+void ck_adam(float *parameter, const float *gradient, float *mean, float *square, float scale, float beta1,
+             float beta2, float rate, float root_correction, float epsilon, float decay, float keep, size_t n);

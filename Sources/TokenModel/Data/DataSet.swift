@@ -84,6 +84,9 @@ public struct DataSet: Sendable {
   /// The number of items.
   public var count: Int { records.count }
 
+  /// The media of AVDigits-QA lines; nil for other forms, or if no line has media.
+  public var questionMedia: MediaTable? { tables[""] }
+
   /// The name of a file up to its first dot.
   private static func stem(of url: URL) -> String {
     url.lastPathComponent.split(separator: ".").first.map(String.init) ?? ""

@@ -33,6 +33,8 @@ public struct LLaMAModel: LanguageModel {
     require(false, "a text model has no media")
     return Tensor(zeros: [0, decoder.configuration.hiddenSize])
   }
+  /// The rows of a medium that shows nothing.
+  public func blankEmbeddings(_ medium: Medium) -> Tensor { mediumEmbeddings(medium) }
 
   /// The pieces of a prompt and their roles.
   public func format(_ sample: Sample) throws -> [FormattedPart] {

@@ -20,6 +20,9 @@ public protocol LanguageModel: Sendable {
   func textEmbeddings(_ ids: [Int]) -> Tensor
   /// The rows of one medium, `[grid rows * columns, hidden]`.
   func mediumEmbeddings(_ medium: Medium) -> Tensor
+  /// The rows of a medium of the same size that shows nothing, `[grid rows * columns, hidden]`: its normalised input is 0,
+  /// the mean of the data, everywhere.
+  func blankEmbeddings(_ medium: Medium) -> Tensor
   /// Turns a conversation into pieces of text with roles; placeholders stand between them.
   func format(_ sample: Sample) throws -> [FormattedPart]
 }

@@ -20,13 +20,6 @@ struct AttentionOptions {
     }
   }
 
-  /// Whose items are resampled as a whole.
-  enum ClusterKey: String, CaseIterable, Sendable {
-    case image
-    case audio
-    case video
-  }
-
   static let queries = Option<AttentionDefinition.Queries?>.choice(
     "queries", "SET", absence: "answer if every sample has one, else generated",
     "rows whose attention is measured")
@@ -42,26 +35,17 @@ struct AttentionOptions {
   static let heads = Option<IndexSelection>.custom(
     "heads", "LIST", default: .all, notes: "default all; as in 0,3", "heads to measure, from 0",
     read: IndexSelection.read)
-  static let interval = Option<AttentionDefinition.Interval.Method>.choice(
-    "ci", "METHOD", default: .bootstrap, "how intervals are made")
-  static let clusterKey = Option<ClusterKey?>.choice(
-    "cluster-key", "MEDIUM", absence: "single samples", "resample all samples of one medium together")
-  static let confidence = Option<Double>.number(
-    "confidence", in: .between(0, 1), default: 0.95, "nominal coverage of intervals")
-  static let replicates = Option<Int>.integer(
-    "replicates", in: 1...AttentionDefinition.replicateLimit, default: 2000, unit: "data sets",
-    "resampled data sets")
-  static let declarations = [
-    queries.declaration, groups.declaration, sinks.declaration, layers.declaration, heads.declaration,
-    interval.declaration, clusterKey.declaration, confidence.declaration, replicates.declaration,
-  ]
+  static let declarations =
+    [
+      queries.declaration, groups.declaration, sinks.declaration, layers.declaration, heads.declaration,
+    ] + IntervalOptions.declarations
 
   private let queries: AttentionDefinition.Queries?
   private let groups: [AttentionDefinition.Group]
   private let sinks: AttentionDefinition.Sinks
   private let layers: IndexSelection
   private let heads: IndexSelection
-  private var interval: AttentionDefinition.Interval
+  private let interval: IntervalOptions
 
   init(_ arguments: Arguments) throws(UsageError) {
     queries = try arguments[Self.queries]
@@ -70,12 +54,7 @@ struct AttentionOptions {
     sinks = try arguments[Self.sinks].sinks
     layers = try arguments[Self.layers]
     heads = try arguments[Self.heads]
-    interval = AttentionDefinition.Interval(
-      method: try arguments[Self.interval], level: try arguments[Self.confidence],
-      replicates: try arguments[Self.replicates], clusterKey: try arguments[Self.clusterKey]?.rawValue)
-    if interval.method == .t && arguments.isGiven(Self.replicates) {
-      throw .conflict(reason: "--replicates is for --ci bootstrap", remedy: "leave one of them out")
-    }
+    interval = try IntervalOptions(arguments)
   }
 
   /// The definition for a model of so many layers and heads.
@@ -84,13 +63,11 @@ struct AttentionOptions {
   func definition(
     layerCount: Int, headCount: Int, hasAnswers: Bool, seed: Int
   ) throws(UsageError) -> AttentionDefinition {
-    var interval = interval
-    interval.seed = seed
-    return AttentionDefinition(
+    AttentionDefinition(
       queries: queries ?? (hasAnswers ? .answer : .generated), groups: groups,
       layers: try layers.indices(below: layerCount, option: "--layers", what: "layers"),
       heads: try heads.indices(below: headCount, option: "--heads", what: "heads"), sinks: sinks,
-      interval: interval)
+      interval: interval.interval(seed: seed))
   }
 
   private static func groups(

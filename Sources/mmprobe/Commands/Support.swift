@@ -45,4 +45,15 @@ enum Support {
     return (value < 0 ? "-" : "") + Decimals.text(mantissa, places: 1) + "e" + (exponent < 0 ? "-" : "+")
       + digits
   }
+
+  /// The same command line with `--resume`, for a shell.
+  static func resumeLine(_ words: [String]) -> String {
+    let kept = words.filter { $0 != "--overwrite" && $0 != "--resume" } + ["--resume"]
+    let plain = Set("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_./=,+:@%".unicodeScalars)
+    return (["mmprobe"] + kept).map { word in
+      if !word.isEmpty && word.unicodeScalars.allSatisfy(plain.contains) { return word }
+      return "'" + word.split(separator: "'", omittingEmptySubsequences: false).joined(separator: "'\\''")
+        + "'"
+    }.joined(separator: " ")
+  }
 }

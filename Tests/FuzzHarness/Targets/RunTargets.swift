@@ -67,7 +67,8 @@ private let configurationWords = [
   "commit",
   "layers", "heads", "kv_heads", "files", "adapters", "n_requested", "queries", "groups", "roles", "ci",
   "method",
-  "level", "replicates", "cluster_key", "sinks", "sink_threshold", "index", "count", "bootstrap", "t", "auto",
+  "level", "replicates", "cluster_key", "sinks", "sink_threshold", "sink_rate", "index", "count", "bootstrap",
+  "t", "auto",
   "bos",
   "image", "text", "audio", "response", "layer_groups", "scale", "sha256",
 ]
@@ -83,6 +84,45 @@ private func runFiles(_ folder: String, _ context: AttentionContext, _ indices: 
 
 private func wholeRun(_ indices: [Int] = [0, 1, 2, 3]) -> [FuzzFile] {
   runFiles("", context(samples: 4), indices)
+}
+
+/// A run of contributions by a method, with one sample that was left out.
+private func contributionRun(_ method: ContributionDefinition.Method) -> [FuzzFile] {
+  var context = context(samples: 3)
+  context.model.layerCount = 1
+  context.definition.queries = .last
+  context.definition.groups[2].roles = [.question]
+  context.definition.contribution = ContributionDefinition(method: method, target: .margin)
+  let definition = context.definition
+  let lines = [0, 1].map { index -> String in
+    var measured = record(index)
+    measured.contribution = Contribution(
+      target: .init(id: 5, piece: "b", value: 1.5, probability: 0.25, isPrediction: index == 0),
+      effect: definition.contribution?.hasEffects == true ? [0.5, -0.25, 1] : nil, magnitude: [0.5, 0.25, 1],
+      cells: definition.cellNames.indices.map { Double($0) / 8 },
+      heads: method == .valueNorm ? [0.5, 0.25, 0.25, 0.125, 0.5, 0.375] : nil,
+      tokens: method == .gradientInput ? [0.5, -0.5, 0.25, 0.125, 0.25] : nil, baselineValue: 0.5,
+      residual: 1e-7)
+    return AttentionSample.measured(measured).json(definition).text() + "\n"
+  }
+  let skipped = AttentionSample.skipped(index: 2, id: "s2", reason: "too long").json(definition).text() + "\n"
+  return [
+    FuzzFile(
+      "config.json", [UInt8](context.json.text(.indented).utf8),
+      .json(
+        words: configurationWords + [
+          "contribution", "players", "removal", "keys", "window", "by_head", "steps", "baseline", "target",
+          "piece", "shapley", "knockout", "value-norm", "grad-input", "ig", "blank", "others", "last",
+          "question",
+        ])),
+    FuzzFile(
+      "samples.jsonl", [UInt8]((lines.joined() + skipped).utf8),
+      .jsonLines(
+        words: recordWords + [
+          "contribution", "target", "effect", "magnitude", "cells", "heads", "baseline_value", "residual",
+          "is_prediction", "probability", "value",
+        ])),
+  ]
 }
 
 /// The run with its samples or its configuration changed as text.
@@ -125,7 +165,11 @@ extension FuzzTarget {
   /// A finished run, as far as its result, tables and report.
   static let run = FuzzTarget(
     "run", errors: [AttentionRecordError.self, JSONLinesError.self],
-    seeds: [wholeRun()],
+    seeds: [
+      wholeRun(), contributionRun(.shapley(players: [.image, .question], removal: .blank)),
+      contributionRun(.knockout(queries: [.last], keys: [.image], window: 1, byHead: true)),
+      contributionRun(.valueNorm), contributionRun(.gradientInput),
+    ],
     directed: [
       { _ in wholeRun([0, 1, 1]) }, { _ in wholeRun([0, 4]) }, { _ in wholeRun([]) },
       { _ in wholeRun(replacing: #""nonfinite""#, with: #""x":1,"nonfinite""#, in: 1) },
@@ -157,6 +201,16 @@ extension FuzzTarget {
     ],
     large: [
       { _ in widestRun },
+      { _ in
+        var wide = context(samples: 4)
+        (wide.model.layerCount, wide.model.headCount) = (1_024, 341)
+        (wide.definition.layers, wide.definition.heads) = (Array(0..<1_024), Array(0..<341))
+        wide.definition.queries = .last
+        wide.definition.groups[2].roles = [.question]
+        wide.definition.contribution = ContributionDefinition(
+          method: .knockout(queries: [.last], keys: [.image], window: 1, byHead: true))
+        return runFiles("", wide, [])
+      },
       { _ in
         // As long a line as is accepted.
         var files = wholeRun()
