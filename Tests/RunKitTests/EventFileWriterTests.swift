@@ -57,7 +57,7 @@ final class EventFileWriterTests: XCTestCase {
       let size = writer.size
       // The next point is the write of the record.
       let plan = try XCTUnwrap(FaultPlan(environment: ["MMPROBE_FAULT_FAIL": "1:ENOSPC"]))
-      FaultPoint.$testPlan.withValue(plan) {
+      try FaultPoint.$testPlan.withValue(plan) {
         XCTAssertThrowsError(try writer.append(step: 1, wallTime: 1, scalars: [("a", 1)]))
       }
       XCTAssertEqual(try Data(contentsOf: url).count, size)

@@ -162,7 +162,7 @@ final class StepDriverTests: XCTestCase {
       for point in 1...counter.reached {
         let run = url.appendingPathComponent("run\(point)")
         let plan = try XCTUnwrap(FaultPlan(environment: ["MMPROBE_FAULT_FAIL": "\(point):EIO"]))
-        FaultPoint.$testPlan.withValue(plan) { XCTAssertThrowsError(try train(run, .fresh)) }
+        try FaultPoint.$testPlan.withValue(plan) { XCTAssertThrowsError(try train(run, .fresh)) }
         let (_, outcome) = try train(run, .resume)
         XCTAssertEqual(outcome, .complete(steps: 11))
         XCTAssertEqual(try contents(run), expected, "after fault point \(point)")
