@@ -19,7 +19,8 @@ struct AttentionCommand: Command {
     Data may be AVDigits-QA lines {"q": "...", "y": "...", "i": 3, "u": 7}, LLaVA
     conversations [{"id": "...", "image": "a.pgm", "conversations": [{"from":
     "human", "value": "<image>..."}, {"from": "gpt", "value": "..."}]}], or lines
-    {"text": "...", "image": "a.pgm", "audio": "b.wav", "answer": "..."}.
+    {"text": "...", "image": "a.pgm", "audio": "b.wav", "answer": "..."}. A record
+    that cannot be measured is skipped and named; if all are, the status is 65.
 
     With -o the run folder holds samples.jsonl, result.json, stats.npz, tables/*.csv
     and report.html. A first interrupt finishes the sample and saves; --resume goes
@@ -151,6 +152,7 @@ struct AttentionCommand: Command {
       try AttentionRunFiles.write(summary, samples, to: folder)
       try folder.finish(.complete)
     }
+    try MeasurementError.check(samples)
     try MeasuredRun.show(summary, samples, runOptions, mainTable: "groups.csv", session.console)
     if let output = runOptions.output {
       session.console.note("figures, tables, report: \(output)/\(AttentionRunFiles.reportName)")
