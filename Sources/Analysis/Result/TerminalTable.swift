@@ -57,7 +57,7 @@ extension AttentionSummary {
     }
     let important = warnings.filter { $0.level == .warning }
     if !important.isEmpty { text += "\n" }
-    for warning in important { text += "warning: \(warning.message)\n" }
+    for warning in important { text += "warning: \(warning.message.printable)\n" }
     return text
   }
 
@@ -100,6 +100,12 @@ extension AttentionSummary {
     }
   }
 
+  /// The groups that are text in an index, as far as they occur.
+  var textNames: String {
+    context.definition.textGroups.filter { occurs($0) }.map { groups[$0].name.printable }.joined(
+      separator: ", ")
+  }
+
   /// Whether a group occurs in the data.
   func occurs(_ group: Int) -> Bool { (tokens[group].maximum ?? 0) > 0 }
 
@@ -122,8 +128,17 @@ extension AttentionSummary {
       table.append(cells)
     }
     return table.text
-      + "share: attention on the group, sums to 100 %; uniform: what equal attention under the same mask would give;\n"
-      + "vs uniform: share / uniform; per token: share / tokens the query can see\n"
+      + "share: attention on the group, sums to 100 %; token share: part of all tokens;\n"
+      + "uniform: what equal attention under the same mask would give; vs uniform: share / uniform;\n"
+      + "per token: share / tokens the query can see; both are means over samples of each sample's ratio\n"
+      + (showsBos ? "no bos: part of what bos leaves\n" : "")
+      + (showsSinks ? "no sinks: part of what is left without bos and \(sinkText)\n" : "")
+  }
+
+  /// Which keys count as sinks.
+  var sinkText: String {
+    "keys that draw over \(Text.fixed(100 * context.definition.sinkThreshold, 0)) % of the attention of at least "
+      + "\(Text.fixed(100 * AttentionDefinition.sinkRate, 0)) % of the heads"
   }
 
   private var indicesTable: String {
@@ -145,8 +160,8 @@ extension AttentionSummary {
     }
     return table.text
       + "MDI: attention per text token / per token of the medium (above 1: text leads), mean over samples;\n"
-      + "layers from 0: early \(numbers(early)), middle \(numbers(middle)), late \(numbers(late)); "
-      + "log ratio: ln(text share / share of the medium),\nsplit exactly into the part of the token counts and the rest\n"
+      + "text: \(textNames); layers from 0: early \(numbers(early)), middle \(numbers(middle)), late \(numbers(late));\n"
+      + "log ratio: ln(text share / share of the medium), split exactly into the part of the token counts and the rest\n"
   }
 
   /// "low – high", or "–".
