@@ -141,8 +141,13 @@ struct AttentionCommand: Command {
         files: [.init(name: Support.name(path), sha256: hash)]),
       data: .init(name: Support.name(path), sha256: hash, sampleCount: imported.sampleCount),
       definition: definition,
-      seed: session.globals.seed)
+      seed: session.globals.seed,
+      options: imported.hasQueries ? JSONObject([("query_rows", "given by the file")]) : JSONObject())
     let samples = try imported.samples(definition)
+    if imported.hasQueries {
+      session.console.warn(
+        "the file says which rows are queries; the query set named beside the numbers does not apply")
+    }
     let summary = AttentionSummary(context, samples)
     if let output = runOptions.output {
       let folder = try MeasuredRun.openFolder(output, runOptions, context, session)
