@@ -127,12 +127,13 @@ extension AttentionSummary {
       if showsSinks { cells.append(Text.percent(group.shareWithoutSinks.mean)) }
       table.append(cells)
     }
-    return table.text
-      + "share: attention on the group, sums to 100 %; token share: part of all tokens;\n"
-      + "uniform: what equal attention under the same mask would give; vs uniform: share / uniform;\n"
-      + "per token: share / tokens the query can see; both are means over samples of each sample's ratio\n"
-      + (showsBos ? "no bos: part of what bos leaves\n" : "")
-      + (showsSinks ? "no sinks: part of what is left without bos and \(sinkText)\n" : "")
+    var text = table.text
+    text += "share: attention on the group, sums to 100 %; token share: part of all tokens;\n"
+    text += "uniform: what equal attention under the same mask would give; vs uniform: share / uniform;\n"
+    text += "per token: share / tokens the query can see; both: means over samples of each sample's ratio\n"
+    if showsBos { text += "no bos: part of what bos leaves\n" }
+    if showsSinks { text += "no sinks: part of what is left without bos and \(sinkText)\n" }
+    return text
   }
 
   /// Which keys count as sinks.
