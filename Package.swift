@@ -56,6 +56,8 @@ let package = Package(
       name: "TokenModelTests", dependencies: ["TokenModel", "TestSupport"],
       swiftSettings: swiftSettings),
     .testTarget(
+      name: "PEFTTests", dependencies: ["PEFT", "TestSupport"], swiftSettings: swiftSettings),
+    .testTarget(
       name: "AnalysisTests", dependencies: ["Analysis", "TestSupport"],
       swiftSettings: swiftSettings),
     .testTarget(

@@ -62,3 +62,9 @@ CK_CLONES void ck_gelu_tanh(const float *a, float *out, size_t n) {
   // x * sigmoid(2 u) with u = sqrt(2 / pi) (x + 0.044715 x^3), which is x / 2 (1 + tanh u).
   CK_MAP(ck_float16 e = -x * (1.5957691216f + 0.0713548162726f * x * x); ck_exp16(&e); x = x / (1.0f + e))
 }
+CK_CLONES void ck_relu(const float *a, float *out, size_t n) {
+  for (size_t i = 0; i < n; ++i) out[i] = a[i] <= 0 ? 0 : a[i];
+}
+CK_CLONES void ck_relu_backward(const float *a, const float *gradient, float *out, size_t n) {
+  for (size_t i = 0; i < n; ++i) out[i] = a[i] <= 0 ? 0 : gradient[i];
+}

@@ -64,14 +64,25 @@ public struct Checkpoint: Sendable {
   /// - Parameter includesAnswer: Whether the expected answer follows the prompt, for teacher forcing.
   /// - Throws: `PromptError`, `TokenizerError`.
   public func prompt(for sample: Sample, includesAnswer: Bool = false) throws -> Prompt {
-    let tokenizer = try requiredTokenizer()
-    var builder = IDBuilder(tokenizer: tokenizer, configuration: model.decoder.configuration)
-    for part in try model.format(sample) {
+    try model.prompt(for: sample, tokenizer: requiredTokenizer(), includesAnswer: includesAnswer)
+  }
+}
+
+extension LanguageModel {
+  /// A sample as the model sees it.
+  ///
+  /// - Parameter includesAnswer: Whether the expected answer follows the prompt, for teacher forcing.
+  /// - Throws: `PromptError`, `TokenizerError`.
+  public func prompt(for sample: Sample, tokenizer: any Tokenizer, includesAnswer: Bool = false) throws
+    -> Prompt
+  {
+    var builder = IDBuilder(tokenizer: tokenizer, configuration: decoder.configuration)
+    for part in try format(sample) {
       switch part {
       case .placeholder(let modality):
-        guard let id = model.placeholderID(of: modality), let role = modality.role else {
+        guard let id = placeholderID(of: modality), let role = modality.role else {
           throw PromptError.unsupportedModality(
-            sample: sample.id, modality: modality.rawValue, supported: model.modalities.map(\.rawValue))
+            sample: sample.id, modality: modality.rawValue, supported: modalities.map(\.rawValue))
         }
         builder.append(id, role: role)
       default: try builder.append(part)
@@ -82,7 +93,7 @@ public struct Checkpoint: Sendable {
       try builder.append(.text(answer, role: .response))
       try builder.append(.end)
     }
-    return try model.expand(
+    return try expand(
       ids: builder.ids, pieces: builder.pieces, roles: builder.roles, media: sample.media,
       promptCount: promptCount,
       sample: sample.id)

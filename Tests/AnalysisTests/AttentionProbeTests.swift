@@ -14,8 +14,8 @@ final class AttentionProbeTests: XCTestCase {
   /// Mean share of the last prompt row over the first 500 test questions, against transformers.
   func testDataSetSharesMatchTheReference() throws {
     let oracle = try OracleCase("avdigits_model")
-    let checkpoint = try Checkpoint(folder: Fixtures.embedded())
-    let data = try DataSet(Fixtures.embedded("data/test.qa.jsonl"))
+    let checkpoint = try Checkpoint(folder: Fixtures.url("avdigits_model"))
+    let data = try DataSet(Fixtures.avdigitsData("test.qa.jsonl"))
     let probe = AttentionProbe(checkpoint, definition: definition(.last))
     let groups = definition(.last).groups.map(\.name)
     var totals = [Double](repeating: 0, count: 16)
@@ -39,10 +39,10 @@ final class AttentionProbeTests: XCTestCase {
     try oracle.compare(totals.map { Float($0) }, with: "dataset.share", absolute: tolerance)
   }
 
-  /// The greedy answers of the embedded model, by question type and hint, as its README states them, in percent.
+  /// The greedy answers of the reference model, by question type and hint, as its README states them, in percent.
   func testGreedyAnswersReproduceTheStatedAccuracies() throws {
-    let checkpoint = try Checkpoint(folder: Fixtures.embedded())
-    let data = try DataSet(Fixtures.embedded("data/test.qa.jsonl"))
+    let checkpoint = try Checkpoint(folder: Fixtures.url("avdigits_model"))
+    let data = try DataSet(Fixtures.avdigitsData("test.qa.jsonl"))
     var right: [String: (Int, Int)] = [:]
     for index in 0..<data.count {
       let sample = try data.sample(at: index, for: checkpoint.model)

@@ -19,7 +19,7 @@ enum ContributionOracle {
 
   /// The items of case "avdigits_model" as samples.
   static func samples(_ oracle: OracleCase) throws -> [Sample] {
-    let table = try MediaTable(path: Fixtures.embedded("data/test.safetensors").path)
+    let table = try MediaTable(path: Fixtures.avdigitsData("test.safetensors").path)
     return try XCTUnwrap(oracle.description["items"]?.arrayValue).map { item in
       let name = try XCTUnwrap(item["name"]?.stringValue)
       var rows = [
@@ -38,7 +38,7 @@ enum ContributionOracle {
     }
   }
 
-  /// A sample of the embedded model ready to be explained.
+  /// A sample of the reference model ready to be explained.
   static func item(
     _ checkpoint: Checkpoint, _ sample: Sample, _ contribution: ContributionDefinition
   ) throws -> ContributionCase {

@@ -19,10 +19,10 @@ final class GradientContributionTests: XCTestCase {
         ContributionDefinition(method: method, target: target, piece: .prediction)))
   }
 
-  /// Six prompts of the embedded model, every row.
+  /// Six prompts of the reference model, every row.
   func testGradientInputOfTheEmbeddedModel() throws {
     let oracle = try OracleCase("avdigits_model")
-    let checkpoint = try Checkpoint(folder: Fixtures.embedded())
+    let checkpoint = try Checkpoint(folder: Fixtures.url("avdigits_model"))
     let tolerance = try XCTUnwrap(oracle.description["suggested_tolerance_abs"]?["grad_x_input"]?.doubleValue)
     let probe = probe(checkpoint, .gradientInput)
     for sample in try ContributionOracle.samples(oracle) {
@@ -78,8 +78,8 @@ final class GradientContributionTests: XCTestCase {
 
   /// Integrals from a near baseline miss v(all) − v(baseline) by little, and by less with more steps.
   func testIntegralsAreComplete() throws {
-    let checkpoint = try Checkpoint(folder: Fixtures.embedded())
-    let data = try DataSet(Fixtures.embedded("data/test.qa.jsonl"))
+    let checkpoint = try Checkpoint(folder: Fixtures.url("avdigits_model"))
+    let data = try DataSet(Fixtures.avdigitsData("test.qa.jsonl"))
     for target in ContributionDefinition.Target.allCases {
       var residuals: [Double] = []
       for steps in [8, 64] {

@@ -23,12 +23,12 @@ final class KnockoutEffectTests: XCTestCase {
   }
 
   private func sample(_ checkpoint: Checkpoint, _ index: Int) throws -> Sample {
-    try DataSet(Fixtures.embedded("data/test.qa.jsonl")).sample(at: index, for: checkpoint.model)
+    try DataSet(Fixtures.avdigitsData("test.qa.jsonl")).sample(at: index, for: checkpoint.model)
   }
 
   /// The batch of cuts gives what one forward pass with the intervention by role gives for each.
   func testEveryCutIsAForwardPassWithTheIntervention() throws {
-    let checkpoint = try Checkpoint(folder: Fixtures.embedded())
+    let checkpoint = try Checkpoint(folder: Fixtures.url("avdigits_model"))
     let sample = try sample(checkpoint, 0)
     let (queries, keys): ([Role], [Role]) = ([.question, .instruction], [.image, .audio, .question])
     let found = try contribution(
@@ -69,7 +69,7 @@ final class KnockoutEffectTests: XCTestCase {
   }
 
   func testNothingHiddenChangesNothing() throws {
-    let checkpoint = try Checkpoint(folder: Fixtures.embedded())
+    let checkpoint = try Checkpoint(folder: Fixtures.url("avdigits_model"))
     let found = try contribution(
       checkpoint, try sample(checkpoint, 1), definition([.last, .others], [.video, .system], window: 1))
     XCTAssertEqual(found.cells, [Double](repeating: 0, count: found.cells.count))
@@ -78,7 +78,7 @@ final class KnockoutEffectTests: XCTestCase {
 
   /// A last row that sees nothing but itself in any layer does not depend on the prompt.
   func testABlindLastRowForgetsThePrompt() throws {
-    let checkpoint = try Checkpoint(folder: Fixtures.embedded())
+    let checkpoint = try Checkpoint(folder: Fixtures.url("avdigits_model"))
     var logits: [[Float]] = []
     for index in [0, 5] {
       let prompt = try checkpoint.prompt(for: try sample(checkpoint, index))
@@ -107,7 +107,7 @@ final class KnockoutEffectTests: XCTestCase {
 
   /// Cuts of all heads of a layer one by one, as edits of probabilities, are together a cut of the layer.
   func testCutsOfAllHeadsAreACutOfTheLayer() throws {
-    let checkpoint = try Checkpoint(folder: Fixtures.embedded())
+    let checkpoint = try Checkpoint(folder: Fixtures.url("avdigits_model"))
     let prompt = try checkpoint.prompt(for: try sample(checkpoint, 0))
     let roles = prompt.spans.roles
     let hidden = roles.indices.filter { roles[$0] == .audio || roles[$0] == .question }
@@ -134,7 +134,7 @@ final class KnockoutEffectTests: XCTestCase {
 
   /// The cells of single heads, against one forward pass for each.
   func testCellsOfSingleHeads() throws {
-    let checkpoint = try Checkpoint(folder: Fixtures.embedded())
+    let checkpoint = try Checkpoint(folder: Fixtures.url("avdigits_model"))
     let sample = try sample(checkpoint, 2)
     let found = try contribution(checkpoint, sample, definition([.last], [.image], window: 4, byHead: true))
     let prompt = try checkpoint.prompt(for: sample)

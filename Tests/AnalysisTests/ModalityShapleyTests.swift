@@ -19,7 +19,7 @@ final class ModalityShapleyTests: XCTestCase {
   /// Values of all coalitions and Shapley values of six prompts, against transformers.
   func testBlankingReproducesTheReferenceElementwise() throws {
     let oracle = try OracleCase("avdigits_model")
-    let checkpoint = try Checkpoint(folder: Fixtures.embedded())
+    let checkpoint = try Checkpoint(folder: Fixtures.url("avdigits_model"))
     let tolerance = try XCTUnwrap(oracle.description["suggested_tolerance_abs"]?["shapley"]?.doubleValue)
     let probe = AttentionProbe(checkpoint, definition: ContributionOracle.definition(definition(.blank)))
     let groups = ContributionOracle.definition(definition(.blank))
@@ -71,7 +71,7 @@ final class ModalityShapleyTests: XCTestCase {
   /// One pass over branches gives what forward passes over each coalition by itself give.
   func testOnePassIsAllForwardPasses() throws {
     let oracle = try OracleCase("avdigits_model")
-    let checkpoint = try Checkpoint(folder: Fixtures.embedded())
+    let checkpoint = try Checkpoint(folder: Fixtures.url("avdigits_model"))
     for sample in try ContributionOracle.samples(oracle) {
       let item = try ContributionOracle.item(checkpoint, sample, definition(.deletion))
       let present = players.filter { !item.rows(of: $0).isEmpty }
@@ -95,7 +95,7 @@ final class ModalityShapleyTests: XCTestCase {
   /// The cost by deletion in rows of forward passes: at most 2.2 for two modalities, 4.5 for three.
   func testRowsOfAllCoalitions() throws {
     let oracle = try OracleCase("avdigits_model")
-    let checkpoint = try Checkpoint(folder: Fixtures.embedded())
+    let checkpoint = try Checkpoint(folder: Fixtures.url("avdigits_model"))
     var costs: [Int: [Double]] = [:]
     for sample in try ContributionOracle.samples(oracle) {
       let item = try ContributionOracle.item(checkpoint, sample, definition(.deletion))
@@ -138,8 +138,8 @@ final class ModalityShapleyTests: XCTestCase {
 
   /// A replaced modality is another sample's: the same for any shard, never the sample's own.
   func testReplacementTakesAnotherSample() throws {
-    let checkpoint = try Checkpoint(folder: Fixtures.embedded())
-    let data = try DataSet(Fixtures.embedded("data/test.qa.jsonl"))
+    let checkpoint = try Checkpoint(folder: Fixtures.url("avdigits_model"))
+    let data = try DataSet(Fixtures.avdigitsData("test.qa.jsonl"))
     let whole = ContributionOracle.definition(definition(.replacement, .margin))
     let donors = AttentionProbe.Donors(count: 20) { try data.sample(at: $0, for: checkpoint.model) }
     let probe = AttentionProbe(checkpoint, definition: whole, donors: donors)
@@ -158,7 +158,7 @@ final class ModalityShapleyTests: XCTestCase {
 
   /// Blanks with the mean row of the table, against a table summed naively.
   func testTheMeanRowIsTheMeanOfTheTable() throws {
-    let model = try Checkpoint(folder: Fixtures.embedded()).model
+    let model = try Checkpoint(folder: Fixtures.url("avdigits_model")).model
     let count = model.decoder.configuration.vocabularySize
     let rows = model.textEmbeddings(Array(0..<count)).hostRows()
     let expected = rows[0].indices.map { column in rows.reduce(0) { $0 + Double($1[column]) } / Double(count)

@@ -163,8 +163,8 @@ final class ValueNormsTests: XCTestCase {
 
   /// A key with most of the attention and a value of nearly nothing takes a small part.
   func testASinkWithoutValueCountsLittle() throws {
-    let checkpoint = try Checkpoint(folder: Fixtures.embedded())
-    let data = try DataSet(Fixtures.embedded("data/test.qa.jsonl"))
+    let checkpoint = try Checkpoint(folder: Fixtures.url("avdigits_model"))
+    let data = try DataSet(Fixtures.avdigitsData("test.qa.jsonl"))
     let sample = try data.sample(at: 2, for: checkpoint.model)
     let prompt = try checkpoint.prompt(for: sample)
     let roles = prompt.spans.roles

@@ -86,6 +86,6 @@ final class TemporaryFolder: Sendable {
 
 /// The model and data that come with mmprobe.
 enum Embedded {
-  static let model = Fixtures.embedded().path
-  static let data = Fixtures.embedded("data/test.qa.jsonl").path
+  static let model = Fixtures.url("avdigits_model").path
+  static let data = Fixtures.avdigitsData("test.qa.jsonl").path
 }

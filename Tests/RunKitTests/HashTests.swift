@@ -50,6 +50,9 @@ final class HashTests: XCTestCase {
     XCTAssertEqual(CRC32.of([UInt8]("123456789".utf8)), 0xCBF4_3926)
     let bytes = (0..<768).map { UInt8($0 % 256) }
     XCTAssertEqual(CRC32.of(bytes), 0xB0C0_DF2A)
+    // RFC 3720, appendix B.4.
+    XCTAssertEqual(CRC32.of([UInt8](repeating: 0, count: 32), .castagnoli), 0x8A91_36AA)
+    XCTAssertEqual(CRC32.of((0..<32).map { UInt8($0) }, .castagnoli), 0x46DD_794E)
     var check = CRC32()
     check.update(bytes[..<100])
     check.update(Array(bytes[100...]).span)

@@ -183,11 +183,31 @@ final class RunFolderTests: XCTestCase {
     }
   }
 
+  func testAFileIsCutBackToASavedSize() throws {
+    try withTemporaryFolder { folder in
+      let run = try open(folder, .fresh)
+      try run.cut("log.jsonl", to: 0)
+      let writer = try run.appendingRecords(to: "log.jsonl", recordsPerSync: .max)
+      try writer.append(["step": 1])
+      let size = writer.size
+      XCTAssertEqual(size, 11)
+      try writer.append(["step": 2])
+      try run.cut("log.jsonl", to: size)
+      XCTAssertEqual(try FileReader.text(of: run.url(of: "log.jsonl"), limit: 100), "{\"step\":1}\n")
+      XCTAssertThrowsError(try run.cut("log.jsonl", to: 12)) {
+        XCTAssertEqual(
+          $0 as? RunFolderError,
+          .shortened(path: run.url(of: "log.jsonl").path, found: 11, expected: 12))
+      }
+    }
+  }
+
   func testEveryRunFolderErrorSaysWhatAndWhatToDo() {
     let errors: [RunFolderError] = [
       .notAFolder(path: "p"), .notEmpty(path: "p", isRun: true), .notEmpty(path: "p", isRun: false),
       .notARun(path: "p", reason: "r"), .locked(path: "p", holder: "process 1"),
       .configurationDiffers(path: "p", differences: []), .configurationMissing(path: "p"),
+      .shortened(path: "p", found: 1, expected: 2),
     ]
     XCTAssertEqual(Set(errors.map(\.code)), Set(RunFolderError.Code.allCases))
     for error in errors {

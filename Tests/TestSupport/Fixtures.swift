@@ -19,8 +19,14 @@ public enum Fixtures {
 }
 
 extension Fixtures {
+  /// A file of the data that the embedded model comes with, in `checkpoints/avdigits/data`.
+  ///
+  /// The model of tests is the fixture `avdigits_model`, whose reference values do not change when the embedded one is
+  /// trained again.
+  public static func avdigitsData(_ name: String) -> URL { embedded("data/\(name)") }
+
   /// A file of the embedded checkpoint, in `checkpoints/avdigits`.
-  public static func embedded(_ name: String = "") -> URL {
+  private static func embedded(_ name: String) -> URL {
     URL(fileURLWithPath: #filePath).deletingLastPathComponent().deletingLastPathComponent()
       .deletingLastPathComponent().appendingPathComponent("checkpoints/avdigits").appendingPathComponent(name)
   }

@@ -6,13 +6,13 @@ import XCTest
 
 @testable import TokenModel
 
-/// The embedded model against transformers on six prompts, all media layouts.
+/// The reference model against transformers on six prompts, all media layouts.
 final class AVTLlamaOracleTests: XCTestCase {
   private let items = ["both", "image_only", "audio_only", "text_only", "swapped", "two_images"]
 
   func testEveryReferenceTensor() throws {
     let oracle = try OracleCase("avdigits_model")
-    let checkpoint = try Checkpoint(folder: Fixtures.embedded())
+    let checkpoint = try Checkpoint(folder: Fixtures.url("avdigits_model"))
     let tolerance = try XCTUnwrap(oracle.description["suggested_tolerance_abs"])
     func bound(_ name: String) throws -> Double { try XCTUnwrap(tolerance[name]?.doubleValue) }
     let listed = Set(oracle.listed)
@@ -90,8 +90,8 @@ final class AVTLlamaOracleTests: XCTestCase {
   /// Text to ids to rows, by the project's own prompt builder.
   func testPromptsHaveTheReferenceIDs() throws {
     let oracle = try OracleCase("avdigits_model")
-    let checkpoint = try Checkpoint(folder: Fixtures.embedded())
-    let table = try MediaTable(path: Fixtures.embedded("data/test.safetensors").path)
+    let checkpoint = try Checkpoint(folder: Fixtures.url("avdigits_model"))
+    let table = try MediaTable(path: Fixtures.avdigitsData("test.safetensors").path)
     for item in try XCTUnwrap(oracle.description["items"]?.arrayValue) {
       let name = try XCTUnwrap(item["name"]?.stringValue)
       var rows = [

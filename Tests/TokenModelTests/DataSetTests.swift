@@ -6,10 +6,10 @@ import XCTest
 @testable import TokenModel
 
 final class DataSetTests: XCTestCase {
-  private static let checkpoint = Result { try Checkpoint(folder: Fixtures.embedded()) }
+  private static let checkpoint = Result { try Checkpoint(folder: Fixtures.url("avdigits_model")) }
 
   private func data(_ text: String) throws -> DataSet {
-    try DataSet(bytes: [UInt8](text.utf8), url: Fixtures.embedded("data/made.jsonl"))
+    try DataSet(bytes: [UInt8](text.utf8), url: Fixtures.avdigitsData("made.jsonl"))
   }
 
   private func questions(_ text: String) throws -> [String] {
@@ -24,7 +24,7 @@ final class DataSetTests: XCTestCase {
     }
   }
 
-  private let path = Fixtures.embedded("data/made.jsonl").path
+  private let path = Fixtures.avdigitsData("made.jsonl").path
 
   func testLinesAndArraysHoldTheSameRecords() throws {
     let lines = ["{\"text\":\"a, [b] \\\"\"}", "{\"text\":\"c\\\\\"}", "{\"text\":\"{\"}"]

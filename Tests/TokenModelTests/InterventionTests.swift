@@ -7,8 +7,8 @@ import XCTest
 
 final class InterventionTests: XCTestCase {
   private func embedded() throws -> (model: any LanguageModel, prompt: Prompt) {
-    let checkpoint = try Checkpoint(folder: Fixtures.embedded())
-    let data = try DataSet(Fixtures.embedded("data/test.qa.jsonl"))
+    let checkpoint = try Checkpoint(folder: Fixtures.url("avdigits_model"))
+    let data = try DataSet(Fixtures.avdigitsData("test.qa.jsonl"))
     return (
       checkpoint.model, try checkpoint.prompt(for: data.sample(at: 3, for: checkpoint.model))
     )

@@ -4,10 +4,10 @@ import XCTest
 
 @testable import TokenModel
 
-/// Files as a model takes them, with the embedded checkpoint.
+/// Files as a model takes them, with the reference checkpoint.
 final class MediaFileTests: XCTestCase {
   func testFilesBecomeMediaOfTheModelsShape() throws {
-    let model = try Checkpoint(folder: Fixtures.embedded()).model
+    let model = try Checkpoint(folder: Fixtures.url("avdigits_model")).model
     let image = try read(.image, "test-0217.pgm", model)
     XCTAssertEqual(image.shape, [1, 8, 8])
     XCTAssertEqual(image.bytes.count, 64)
@@ -18,7 +18,7 @@ final class MediaFileTests: XCTestCase {
   }
 
   func testAWrongKindOfFileIsRefusedByItsContents() throws {
-    let model = try Checkpoint(folder: Fixtures.embedded()).model
+    let model = try Checkpoint(folder: Fixtures.url("avdigits_model")).model
     XCTAssertThrowsError(try read(.audio, "test-0217.pgm", model)) { error in
       XCTAssertEqual((error as? MediaError)?.code, .badHeader)
     }

@@ -113,7 +113,7 @@ final class SentencePieceOracleTests: XCTestCase {
   }
 
   func testPromptsOfAVDigitsGetTheIdsOfTheReference() throws {
-    let tokenizer = try SentencePieceTokenizer(folder: Fixtures.embedded())
+    let tokenizer = try SentencePieceTokenizer(folder: Fixtures.url("avdigits_model"))
     let items = try XCTUnwrap(try Fixtures.json("avdigits_model/case.json")["items"]?.arrayValue)
     var count = 0
     for item in items {

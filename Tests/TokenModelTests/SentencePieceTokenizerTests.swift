@@ -7,7 +7,7 @@ import XCTest
 /// The JSON files beside a `tokenizer.model`.
 final class SentencePieceTokenizerTests: XCTestCase {
   func testFolderOfAVDigitsIsReadWhole() throws {
-    let tokenizer = try SentencePieceTokenizer(folder: Fixtures.embedded())
+    let tokenizer = try SentencePieceTokenizer(folder: Fixtures.url("avdigits_model"))
     XCTAssertEqual(tokenizer.vocabularySize, 353)
     XCTAssertEqual(
       [tokenizer.beginID, tokenizer.endID, tokenizer.paddingID, tokenizer.unknownID], [1, 2, 3, 0])
@@ -23,7 +23,7 @@ final class SentencePieceTokenizerTests: XCTestCase {
   }
 
   func testSpacesBesideSymbolsStayAsSentencePieceCutsThem() throws {
-    let tokenizer = try SentencePieceTokenizer(folder: Fixtures.embedded())
+    let tokenizer = try SentencePieceTokenizer(folder: Fixtures.url("avdigits_model"))
     let pieces = try tokenizer.encode("<image> what  is ? <|assistant|>").compactMap(tokenizer.piece)
     XCTAssertEqual(pieces, ["<image>", "▁what", "▁is", "▁?", "▁", "<|assistant|>"])
   }

@@ -21,6 +21,32 @@ void ck_silu_multiply(const float *gate, const float *up, float *out, size_t n);
 void ck_gelu_erf(const float *a, float *out, size_t n);
 void ck_gelu_tanh(const float *a, float *out, size_t n);
 
+void ck_relu(const float *a, float *out, size_t n);                                  // NaN stays
+void ck_relu_backward(const float *a, const float *gradient, float *out, size_t n);  // 0 where a <= 0
+
+// Sums over the rows of a [rows, columns], in their order: of a; of a - shift and its square; of a (b - shift).
+void ck_column_sums(const float *a, size_t rows, size_t columns, float *out);
+void ck_column_moments(const float *a, size_t rows, size_t columns, const float *shift, float *sums, float *squares);
+void ck_column_products(const float *a, const float *b, size_t rows, size_t columns, const float *shift, float *out);
+// Each row: (a - shift) factor + bias, and a factor + (b - shift) slope + bias, with a number for each column.
+void ck_scale_columns(const float *a, size_t rows, size_t columns, const float *shift, const float *factor,
+                      const float *bias, float *out);
+void ck_combine_columns(const float *a, const float *b, size_t rows, size_t columns, const float *factor,
+                        const float *shift, const float *slope, const float *bias, float *out);
+
+// Convolution as a matrix product: "run" numbers at a + i * step for each window i to out + i * stride, and back, added.
+void ck_copy_patches(const float *a, size_t step, size_t run, size_t count, float *out, size_t stride);
+void ck_add_patches(const float *patches, size_t stride, size_t run, size_t count, float *out, size_t step);
+// One window of "rows" rows, row_stride floats apart, of "pixels" pixels of "channels" numbers. The gradient of a
+// maximum goes to the first place that holds it; both backward functions add to out, which lies as the window does.
+void ck_window_max(const float *a, size_t row_stride, size_t rows, size_t pixels, size_t channels, float *out);
+void ck_window_max_backward(const float *a, const float *largest, const float *gradient, size_t row_stride, size_t rows,
+                            size_t pixels, size_t channels, float *out);
+void ck_window_sum(const float *a, size_t row_stride, size_t rows, size_t pixels, size_t channels, float factor,
+                   float *out);
+void ck_window_spread(const float *gradient, size_t row_stride, size_t rows, size_t pixels, size_t channels,
+                      float factor, float *out);
+
 // Reductions of one row, in sixteen fixed lanes.
 float ck_sum(const float *a, size_t n);
 float ck_max(const float *a, size_t n);  // NaN if there is one; -infinity of nothing
@@ -88,3 +114,16 @@ void ck_layer_norm_gradient(const float *a, const float *weight, float epsilon, 
                             float *weight_out, float *bias_out, size_t n);
 // Drops elements whose number, of the key and the place first + i, is below the threshold, and scales the others.
 void ck_dropout(const float *a, uint64_t key, uint64_t first, uint32_t threshold, float scale, float *out, size_t n);
+
+// Optimizers, in place: the gradient counts "scale" times. A velocity of zeros gives a first step without momentum.
+double ck_sum_of_squares(const float *a, size_t n);  // in sixteen fixed lanes of doubles
+void ck_clamp(const float *a, float limit, float *out, size_t n);  // to -limit ... limit; NaN stays
+void ck_move_towards(float *out, const float *target, float share, size_t n);  // out += share * (target - out)
+void ck_sgd_plain(float *parameter, const float *gradient, float scale, float rate, float decay, size_t n);
+void ck_sgd(float *parameter, const float *gradient, float *velocity, float scale, float rate, float momentum,
+            float decay, size_t n);
+void ck_sgd_nesterov(float *parameter, const float *gradient, float *velocity, float scale, float rate,
+                     float momentum, float decay, size_t n);
+// p = keep p - rate m / (sqrt(s) root_correction + epsilon), after m and s took in g = scale gradient + decay p.
+void ck_adam(float *parameter, const float *gradient, float *mean, float *square, float scale, float beta1,
+             float beta2, float rate, float root_correction, float epsilon, float decay, float keep, size_t n);

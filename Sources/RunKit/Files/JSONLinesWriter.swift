@@ -10,7 +10,8 @@ public final class JSONLinesWriter {
   private let file: OpenFile
   private let recordsPerSync: Int
   private var recordsSinceSync = 0
-  private var size: Int
+  /// Bytes in the file.
+  public private(set) var size: Int
 
   /// Opens a file for appending; it is created if it is missing.
   ///

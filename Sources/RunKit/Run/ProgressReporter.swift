@@ -56,15 +56,19 @@ public struct ProgressReporter {
   }
 
   /// Reports how many are done, if it is time for another line.
-  public mutating func update(done: Int, skipped: Int = 0) {
+  ///
+  /// - Parameter detail: What else is worth a look, such as the loss; made only when a line is shown.
+  public mutating func update(done: Int, skipped: Int = 0, detail: @autoclosure () -> String = "") {
     let seconds = clock()
     guard isDue(done: done, seconds: seconds) else { return }
-    show(done: done, skipped: skipped, seconds: seconds)
+    show(done: done, skipped: skipped, detail: detail(), seconds: seconds)
   }
 
   /// Reports the last state and ends the line.
-  public mutating func finish(done: Int, skipped: Int = 0) {
-    show(done: done, skipped: skipped, seconds: clock())
+  public mutating func finish(done: Int, skipped: Int = 0, detail: String = "") {
+    // A plain line that says the same stands already.
+    let isShown = !isTerminal && lastSeconds != nil && lastDone == done && detail.isEmpty
+    if !isShown { show(done: done, skipped: skipped, detail: detail, seconds: clock()) }
     if isTerminal { sink("\n") }
     lineIsOpen = false
   }
@@ -82,10 +86,11 @@ public struct ProgressReporter {
     return total > 0 && Double(done - lastDone) >= Self.shareOfLine * Double(total)
   }
 
-  private mutating func show(done: Int, skipped: Int, seconds: Double) {
+  private mutating func show(done: Int, skipped: Int, detail: String, seconds: Double) {
     lastSeconds = seconds
     lastDone = done
-    let text = facts(done: done, skipped: skipped, seconds: seconds)
+    let facts = facts(done: done, skipped: skipped, seconds: seconds)
+    let text = detail.isEmpty ? facts : facts + "  " + detail
     if isTerminal {
       sink("\r" + line(done: done, text: text) + "\u{1B}[K")
       lineIsOpen = true

@@ -178,6 +178,29 @@ public final class RunFolder {
     return try JSONLinesWriter(appendingTo: url(of: name), recordsPerSync: recordsPerSync)
   }
 
+  /// Opens a TensorBoard event file for more events.
+  ///
+  /// - Throws: `FileError`.
+  public func appendingEvents(to name: String) throws -> EventFileWriter {
+    try register(name)
+    return try EventFileWriter(appendingTo: url(of: name))
+  }
+
+  /// Cuts a file off after `size` bytes, to go on from a state saved then; a file that is missing counts as empty.
+  ///
+  /// - Throws: `RunFolderError.shortened` if the file has fewer bytes, `FileError`.
+  public func cut(_ name: String, to size: Int) throws {
+    let path = url(of: name).path
+    let found = FileSystem.status(of: path)?.size ?? 0
+    guard found >= size else {
+      throw RunFolderError.shortened(path: path, found: found, expected: size)
+    }
+    guard found > size else { return }
+    let file = try OpenFile(path, for: .shortening)
+    try file.truncate(to: size)
+    try file.sync()
+  }
+
   /// Notes in `run.json` how the run ended, with other facts if there are any.
   ///
   /// - Throws: `FileError`.

@@ -6,6 +6,7 @@ public enum RunFolderError: DescribedError {
   case locked(path: String, holder: String)
   case configurationDiffers(path: String, differences: [Difference])
   case configurationMissing(path: String)
+  case shortened(path: String, found: Int, expected: Int)
 
   /// An option whose value is not the stored one.
   public struct Difference: Equatable, Sendable {
@@ -25,6 +26,7 @@ public enum RunFolderError: DescribedError {
     case locked = "run_locked"
     case configurationDiffers = "run_configuration_differs"
     case configurationMissing = "run_configuration_missing"
+    case shortened = "run_shortened"
   }
 
   /// Which case this is.
@@ -36,6 +38,7 @@ public enum RunFolderError: DescribedError {
     case .locked: .locked
     case .configurationDiffers: .configurationDiffers
     case .configurationMissing: .configurationMissing
+    case .shortened: .shortened
     }
   }
 
@@ -43,7 +46,7 @@ public enum RunFolderError: DescribedError {
   public var exitStatus: ExitStatus {
     switch self {
     case .notAFolder, .notEmpty, .notARun, .locked: .cannotCreate
-    case .configurationDiffers, .configurationMissing: .data
+    case .configurationDiffers, .configurationMissing, .shortened: .data
     }
   }
 
@@ -51,7 +54,7 @@ public enum RunFolderError: DescribedError {
   public var path: String? {
     switch self {
     case .notAFolder(let path), .notEmpty(let path, _), .notARun(let path, _), .locked(let path, _),
-      .configurationDiffers(let path, _), .configurationMissing(let path):
+      .configurationDiffers(let path, _), .configurationMissing(let path), .shortened(let path, _, _):
       path
     }
   }
@@ -74,6 +77,8 @@ public enum RunFolderError: DescribedError {
       let rest = differences.count > shownCount ? "; and \(differences.count - shownCount) more" : ""
       return "\(path): was made with " + list.joined(separator: "; ") + rest + "; a run cannot mix"
     case .configurationMissing(let path): return "\(path): found results, but no config.json to compare with"
+    case .shortened(let path, let found, let expected):
+      return "\(path): found \(found) bytes, expected at least the \(expected) that the saved state counts"
     }
   }
 
@@ -81,10 +86,11 @@ public enum RunFolderError: DescribedError {
   public var recoverySuggestion: String? {
     switch self {
     case .notAFolder, .notEmpty(_, isRun: false), .notARun: "choose another -o"
-    case .notEmpty(_, isRun: true): "go on with --resume, start again with --overwrite, or choose another -o"
+    case .notEmpty(_, isRun: true):
+      "choose another -o, start again with --overwrite, or go on with --resume (attention, contribution, train)"
     case .locked: "wait for that process to end, or choose another -o"
     case .configurationDiffers: "repeat the stored options, choose another -o, or --overwrite"
-    case .configurationMissing: "start again with --overwrite, or choose another -o"
+    case .configurationMissing, .shortened: "start again with --overwrite, or choose another -o"
     }
   }
 }

@@ -41,6 +41,16 @@ public struct StoredTensor: Sendable {
     try self.init(name: name, elementType: .f32, shape: shape, storage: StoredBytes(elements: floats))
   }
 
+  /// A tensor of type bf16: each number rounded to the nearest, ties to even; NaN stays NaN.
+  public init(name: String, shape: [Int], roundingToBFloat16 floats: [Float]) throws(StoredTensorError) {
+    let halves = floats.map { value -> UInt16 in
+      if value.isNaN { return 0x7FC0 }
+      let bits = value.bitPattern
+      return UInt16(truncatingIfNeeded: (bits &+ 0x7FFF &+ (bits >> 16 & 1)) >> 16)
+    }
+    try self.init(name: name, elementType: .bf16, shape: shape, storage: StoredBytes(elements: halves))
+  }
+
   /// A tensor of type f64.
   public init(name: String, shape: [Int], doubles: [Double]) throws(StoredTensorError) {
     try self.init(name: name, elementType: .f64, shape: shape, storage: StoredBytes(elements: doubles))

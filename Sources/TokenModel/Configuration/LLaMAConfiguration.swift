@@ -30,6 +30,8 @@ public struct LLaMAConfiguration: Sendable, Equatable {
   public let feedForwardHasBias: Bool
   /// Whether queries and keys pass an RMS norm of each head before rotation, as in Qwen3.
   public let normalisesQueryAndKey: Bool
+  /// Whether norms stand at the output of attention and feed-forward instead of at their input, as in Chameleon.
+  public let normalisesOutputs: Bool
   /// Whether the output layer is the embedding table.
   public let tiesEmbeddings: Bool
   /// Ids that end a sequence.
@@ -70,6 +72,7 @@ public struct LLaMAConfiguration: Sendable, Equatable {
     attentionHasBias = try reader.bool("attention_bias", default: false)
     feedForwardHasBias = try reader.bool("mlp_bias", default: false)
     normalisesQueryAndKey = try reader.bool("qk_norm", default: false)
+    normalisesOutputs = try reader.bool("swin_norm", default: false)
     tiesEmbeddings = try reader.bool("tie_word_embeddings", default: false)
     endIDs = try reader.tokenIDs("eos_token_id", below: vocabularySize)
     beginID = try reader.tokenIDs("bos_token_id", below: vocabularySize).first

@@ -84,6 +84,9 @@ public struct DataSet: Sendable {
   /// The number of items.
   public var count: Int { records.count }
 
+  /// The media of AVDigits-QA lines; nil for other forms, or if no line has media.
+  public var questionMedia: MediaTable? { tables[""] }
+
   /// The name of a file up to its first dot.
   private static func stem(of url: URL) -> String {
     url.lastPathComponent.split(separator: ".").first.map(String.init) ?? ""
@@ -168,6 +171,16 @@ public struct DataSet: Sendable {
       let last = record["conversations"]?.arrayValue?.last?["from"]?.stringValue
       return last == "gpt" || last == "assistant"
     }
+  }
+
+  /// The names of the tags of an item, as `sample(at:for:)` gives them; its media are not read.
+  public func tagNames(at index: Int) -> Set<String> {
+    guard 0..<records.count ~= index, let record = (try? records.value(at: index))?.objectValue else {
+      return []
+    }
+    if format == .questions { return record["t"]?.stringValue == nil ? ["hint"] : ["hint", "type"] }
+    let members = (record["tags"]?.objectValue?.members ?? []).filter { $0.value.stringValue != nil }
+    return Set(["type", "hint"].filter { record[$0]?.stringValue != nil } + members.map { $0.key })
   }
 
   private func string(_ key: String, _ record: JSONObject, _ index: Int) throws(DataSetError) -> String {

@@ -48,3 +48,25 @@ public struct MediaTable: Sendable {
       identity: "\(name)/\(row)")
   }
 }
+
+extension MediaTable {
+  /// How many rows there are of a modality.
+  ///
+  /// - Throws: `DataSetError.noMediaTensor`.
+  public func count(of modality: Modality) throws(DataSetError) -> Int {
+    guard let tensor = file[modality.rawValue], let count = tensor.shape.first else {
+      throw .noMediaTensor(path: file.path, tensor: modality.rawValue)
+    }
+    return count
+  }
+
+  /// What each row shows, from the tensor `label`.
+  ///
+  /// - Throws: `DataSetError.noMediaTensor`, `StoredTensorError`.
+  public func labels() throws -> [Int] {
+    guard let tensor = file["label"] else {
+      throw DataSetError.noMediaTensor(path: file.path, tensor: "label")
+    }
+    return try tensor.integers()
+  }
+}

@@ -1,4 +1,32 @@
+import RunKit
 public import TensorCore
+
+/// Elements of the outputs of attention and feed-forward set to 0 at random while a model is trained.
+///
+/// Source: Srivastava et al., "Dropout", JMLR 15, 2014.
+public struct ForwardDropout: Sendable {
+  /// Where in a layer elements are dropped.
+  enum Place: Int { case attention, feedForward }
+  /// The probability of an element to be dropped, in 0..<1.
+  public let rate: Float
+  private let seed: Int
+  private let step: Int
+
+  /// - Parameters:
+  ///   - rate: In 0..<1.
+  ///   - seed: The seed of the run.
+  ///   - step: What distinguishes this pass from others of the run; the same step drops the same elements.
+  public init(rate: Float, seed: Int, step: Int) {
+    require(rate >= 0 && rate < 1, "a dropout rate of \(rate)")
+    (self.rate, self.seed, self.step) = (rate, seed, step)
+  }
+
+  /// The key of the elements dropped in a place of a layer.
+  func key(layer: Int, place: Place) -> UInt64 {
+    var stream = RandomStream(seed: seed, purpose: "dropout", step: step, id: 2 * layer + place.rawValue)
+    return stream.next()
+  }
+}
 
 /// What accompanies one forward pass: a cache, who reads, who writes, how attention is cut into blocks.
 public struct ForwardOptions {
@@ -24,6 +52,8 @@ public struct ForwardOptions {
   public var interventions: [any Intervention] = []
   /// Queries in a block of attention.
   public var queryBlock = 128
+  /// Dropout, in training only.
+  public var dropout: ForwardDropout?
 
   /// The defaults.
   public init() {}
@@ -58,6 +88,12 @@ struct ForwardPass {
       observer.observe(tensor, name, context: context)
     }
     return tensor
+  }
+
+  /// The output of a block with some elements dropped, if a training asks for it.
+  func dropped(_ tensor: Tensor, layer: Int, place: ForwardDropout.Place) -> Tensor {
+    guard let dropout = options.dropout, dropout.rate > 0 else { return tensor }
+    return tensor.dropout(rate: dropout.rate, key: dropout.key(layer: layer, place: place))
   }
 
   /// Whether anybody reads or writes this site.

@@ -5,6 +5,8 @@ public import TensorCore
 ///     h ← h + o_proj(attention(rope(q_proj n), rope(k_proj n), v_proj n)),   n = rms_norm(h)
 ///     h ← h + down_proj(silu(gate_proj n) · up_proj n),                      n = rms_norm(h)
 ///
+/// With `swin_norm` the norms stand behind attention and feed-forward, not before: h ← h + rms_norm(attention(h)).
+///
 /// Source: Touvron et al., "LLaMA", 2023, arXiv:2302.13971, section 2.2.
 public final class LLaMADecoder: Sendable {
   /// One layer, with the checkpoint's names.
@@ -116,10 +118,16 @@ public final class LLaMADecoder: Sendable {
     _ pass: ForwardPass
   ) -> Tensor {
     let attended = attended(layer, index, hidden, tables, pass)
-    let output = pass.site(
-      .attentionOutput, layer: index,
-      layer.output(pass.site(.attention, layer: index, attended), pass.context))
-    return pass.site(.afterAttention, layer: index, hidden + output)
+    let projected = layer.output(pass.site(.attention, layer: index, attended), pass.context)
+    let output = pass.site(.attentionOutput, layer: index, normed(projected, layer.inputNorm, isOutput: true))
+    return pass.site(
+      .afterAttention, layer: index, hidden + pass.dropped(output, layer: index, place: .attention))
+  }
+
+  /// The norm of a block, at its input or at its output; the other of the two passes unchanged.
+  private func normed(_ tensor: Tensor, _ weight: Tensor, isOutput: Bool) -> Tensor {
+    guard configuration.normalisesOutputs == isOutput else { return tensor }
+    return tensor.rmsNorm(weight: weight, epsilon: configuration.normEpsilon)
   }
 
   /// Attention before the output projection. Queries, keys and values are gone when it returns, and the normed states
@@ -147,8 +155,7 @@ public final class LLaMADecoder: Sendable {
   ) -> (query: Tensor, key: Tensor, value: Tensor) {
     let context = pass.context
     let normed = pass.site(
-      .attentionNorm, layer: index,
-      hidden.rmsNorm(weight: layer.inputNorm, epsilon: configuration.normEpsilon))
+      .attentionNorm, layer: index, self.normed(hidden, layer.inputNorm, isOutput: false))
     let query = pass.site(
       .query, layer: index, rotated(layer.query(normed, context), norm: layer.queryNorm, tables))
     let key = pass.site(
@@ -225,12 +232,13 @@ public final class LLaMADecoder: Sendable {
   {
     let context = pass.context
     let normed = pass.site(
-      .feedForwardNorm, layer: index,
-      hidden.rmsNorm(weight: layer.feedForwardNorm, epsilon: configuration.normEpsilon))
+      .feedForwardNorm, layer: index, self.normed(hidden, layer.feedForwardNorm, isOutput: false))
     let gate = pass.site(.gate, layer: index, layer.gate(normed, context))
     let up = pass.site(.up, layer: index, layer.up(normed, context))
-    return hidden
-      + pass.site(.feedForwardOutput, layer: index, layer.down(gate.siluMultiplied(by: up), context))
+    let projected = layer.down(gate.siluMultiplied(by: up), context)
+    let output = pass.site(
+      .feedForwardOutput, layer: index, self.normed(projected, layer.feedForwardNorm, isOutput: true))
+    return hidden + pass.dropped(output, layer: index, place: .feedForward)
   }
 
   private func logits(_ hidden: Tensor, _ pass: ForwardPass) -> ForwardResult {

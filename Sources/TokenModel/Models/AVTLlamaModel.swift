@@ -147,28 +147,44 @@ public struct AVTLlamaModel: LanguageModel {
 
   /// The rows of one medium, `[rows, hidden]`.
   public func mediumEmbeddings(_ medium: Medium) -> Tensor {
-    let embedding = embedding(of: medium)
-    let order = medium.modality == .image ? imageOrder : audioOrder
-    let elements = order.map {
-      (Float(medium.bytes[$0]) / 255 - embedding.mean) / embedding.standardDeviation
-    }
-    return rows(of: elements, embedding)
+    let elements = normalised(medium)
+    let inputs = inputOrder(of: medium.modality).map { elements[$0] }
+    let size = embedding(of: medium.modality).projection.inputSize
+    return mediaEmbeddings(medium.modality, inputs: Tensor(inputs, shape: [inputs.count / size, size]))
   }
 
   /// The rows of one medium whose normalised input is 0 everywhere, `[rows, hidden]`.
   public func blankEmbeddings(_ medium: Medium) -> Tensor {
-    rows(of: [Float](repeating: 0, count: medium.bytes.count), embedding(of: medium))
+    let size = embedding(of: medium.modality).projection.inputSize
+    return mediaEmbeddings(medium.modality, inputs: Tensor(zeros: [medium.bytes.count / size, size]))
   }
 
-  private func embedding(of medium: Medium) -> MediumEmbedding { medium.modality == .image ? image : audio }
-
-  /// The rows of normalised inputs that lie token by token.
-  private func rows(of elements: [Float], _ embedding: MediumEmbedding) -> Tensor {
-    let inputs = Tensor(
-      elements, shape: [embedding.positions.shape[0], embedding.projection.inputSize])
-    return embedding.projection.weight.forward(inputs, bias: embedding.projection.bias) + embedding.positions
-      + embedding.modality
+  /// The rows of several media of one modality, one medium after another, `[media * rows, hidden]`.
+  ///
+  /// - Parameter inputs: `[media * rows, input size]`: normalised elements in the order of `inputOrder`.
+  public func mediaEmbeddings(_ modality: Modality, inputs: Tensor) -> Tensor {
+    let embedding = embedding(of: modality)
+    let (rows, hidden) = (embedding.positions.shape[0], embedding.positions.shape[1])
+    let count = inputs.rows / rows
+    require(inputs.rows == count * rows, "\(inputs.rows) input rows for media of \(rows)")
+    let projected = embedding.projection.weight.forward(
+      inputs, segments: RowSegments(lengths: Array(repeating: rows, count: count)),
+      bias: embedding.projection.bias)
+    return
+      (projected.reshaped(to: [count, rows, hidden]) + embedding.positions + embedding.modality)
+      .reshaped(to: [count * rows, hidden])
   }
+
+  /// The elements of a medium as (byte / 255 − mean) / std, in the order of its shape.
+  public func normalised(_ medium: Medium) -> [Float] {
+    let embedding = embedding(of: medium.modality)
+    return medium.bytes.map { (Float($0) / 255 - embedding.mean) / embedding.standardDeviation }
+  }
+
+  /// For every input of the rows of a medium, row by row, the number of the element it is.
+  public func inputOrder(of modality: Modality) -> [Int] { modality == .image ? imageOrder : audioOrder }
+
+  private func embedding(of modality: Modality) -> MediumEmbedding { modality == .image ? image : audio }
 
   /// Element numbers of an image in the order of its patches: channel, row, column within each.
   private var imageOrder: [Int] {

@@ -1,0 +1,184 @@
+import RunKit
+public import TensorCore
+import TokenModel
+
+/// Times steps of small models whose weights and batch another program wrote: loss, gradients, AdamW.
+public struct TrainingBenchmark: Sendable {
+  /// What is trained.
+  public enum Model: String, CaseIterable, Sendable {
+    /// A LLaMA, next-token loss over all positions of sequences of one length.
+    case decoder
+    /// Three bidirectional transformer encoders; the means over time side by side, and a linear classifier.
+    case encoders
+    /// Two small convolutional networks, side by side before a linear classifier.
+    case towers
+  }
+
+  /// The outcome.
+  public struct Measurement: Sendable, Equatable {
+    /// Seconds of each timed step.
+    public let seconds: [Double]
+    /// The loss before every step, warm-ups included.
+    public let losses: [Double]
+  }
+
+  /// Timed steps.
+  public var repeatCount = 10
+  /// Steps before them.
+  public var warmUpCount = 2
+
+  /// A benchmark with ten timed steps after two others.
+  public init() {}
+
+  /// Measures.
+  ///
+  /// - Parameter file: Tensors `weight.NAME` and `input.NAME`, and for the decoder the configuration as `settings`.
+  /// - Throws: `SafetensorsError`, `StoredTensorError`, `ConfigurationError` where the file does not fit the model.
+  public func run(_ model: Model, _ file: SafetensorsFile) throws -> Measurement {
+    let parameters = ParameterSet(
+      try file.tensors.filter { $0.name.hasPrefix("weight.") }.map {
+        (String($0.name.dropFirst("weight.".count)), Tensor(try $0.floats(), shape: $0.shape))
+      })
+    let loss = try Self.loss(of: model, file)
+    let optimizer = Optimizer(
+      parameters, rule: AdamW(beta1: 0.9, beta2: 0.98), groups: [ParameterGroup(weightDecay: 0.01)])
+    var (seconds, losses) = ([Double](), [Double]())
+    for step in 0..<warmUpCount + repeatCount {
+      let start = ProcessFacts.monotonicSeconds
+      let tape = Tape()
+      let leaves = parameters.values.map { tape.leaf($0) }
+      let value = try loss(
+        WeightSource(in: file.path) {
+          [named = Dictionary(uniqueKeysWithValues: zip(parameters.names, leaves))] name, _ in
+          named[name]
+        })
+      optimizer.step(tape.gradients(of: value, for: leaves, retaining: false), learningRate: 1e-3)
+      let end = ProcessFacts.monotonicSeconds
+      losses.append(value.hostValues().reduce(0) { $0 + Double($1) })
+      if step >= warmUpCount { seconds.append(end - start) }
+    }
+    return Measurement(seconds: seconds, losses: losses)
+  }
+
+  private static func loss(
+    of model: Model, _ file: SafetensorsFile
+  ) throws -> @Sendable (WeightSource) throws -> Tensor {
+    func floats(_ name: String) throws -> Tensor {
+      let stored = try file.tensor("input." + name)
+      return Tensor(try stored.floats(), shape: stored.shape)
+    }
+    switch model {
+    case .decoder: return try decoderLoss(file)
+    case .encoders:
+      let inputs = try (0..<3).map { try floats("x.\($0)") }
+      let labels = try file.tensor("input.labels").integers()
+      return { try encodersLoss(inputs, labels: labels, $0) }
+    case .towers:
+      // One channel: where it stands among the axes makes no difference.
+      let images = try ["audio", "image"].map { name in
+        let image = try floats(name)
+        return image.reshaped(to: [image.shape[0], image.shape[2], image.shape[3], 1])
+      }
+      let labels = try file.tensor("input.labels").integers()
+      return { try towersLoss(images, labels: labels, $0) }
+    }
+  }
+
+  private static func decoderLoss(_ file: SafetensorsFile) throws -> @Sendable (WeightSource) throws -> Tensor
+  {
+    let reader = try ConfigurationReader(
+      path: file.path, bytes: Array((file.metadata["settings"] ?? "{}").utf8))
+    let configuration = try LLaMAConfiguration(reader)
+    let stored = try file.tensor("input.ids")
+    let (ids, length) = (try stored.integers(), stored.shape.last ?? 1)
+    let segments = RowSegments(lengths: Array(repeating: length, count: ids.count / max(length, 1)))
+    let context = TokenContext(
+      segments: segments, positions: ids.indices.map { $0 % length },
+      roles: Array(repeating: .question, count: ids.count))
+    var labels = Array(ids.dropFirst()) + [-1]
+    for last in stride(from: length - 1, to: ids.count, by: length) { labels[last] = -1 }
+    let targets = labels
+    return { weights in
+      let decoder = try LLaMADecoder(configuration, weights: weights)
+      var options = ForwardOptions()
+      options.logits = .all
+      let result = decoder.forward(decoder.embedding.rows(ids), context: context, options: options)
+      guard let logits = result.logits else { preconditionFailure("logits were asked for") }
+      return (1 / Float(targets.count { $0 >= 0 })) * logits.crossEntropy(labels: targets).total()
+    }
+  }
+
+  /// Layers as PyTorch's `TransformerEncoderLayer` with the norm first.
+  private static func encodersLoss(_ inputs: [Tensor], labels: [Int], _ weights: WeightSource) throws
+    -> Tensor
+  {
+    let (batch, length, width, heads) = (inputs[0].shape[0], inputs[0].shape[1], inputs[0].shape[2], 4)
+    let segments = RowSegments(lengths: Array(repeating: length, count: batch))
+    let sequences = (0..<batch).map { AttentionSequence(queries: segments[$0], keys: segments[$0]) }
+    let attention = Attention(heads: heads, keyValueHeads: heads, headSize: width / heads)
+    func vector(_ source: WeightSource, _ name: String, _ count: Int) throws -> Tensor {
+      try source.tensor(name, shape: [count])
+    }
+    let means = try inputs.enumerated().map { index, input -> Tensor in
+      var x = input.reshaped(to: [batch * length, width])
+      for layer in 0..<4 {
+        let source = weights.under("encoders.\(index).layers.\(layer)")
+        let own = source.under("self_attn")
+        let normed = x.layerNorm(
+          weight: try vector(source, "norm1.weight", width), bias: try vector(source, "norm1.bias", width),
+          epsilon: 1e-5)
+        let matrix = try own.tensor("in_proj_weight", shape: [3 * width, width])
+        let bias = try vector(own, "in_proj_bias", 3 * width)
+        let parts = (0..<3).map { part -> Tensor in
+          let rows = part * width..<(part + 1) * width
+          return LinearWeight(matrix.slice(rows)).forward(normed, segments: segments, bias: bias.slice(rows))
+        }
+        let attended = attention(
+          queries: parts[0], keys: parts[1], values: parts[2], sequences: sequences, mask: .full
+        ).output
+        x =
+          x
+          + LinearWeight(try own.tensor("out_proj.weight", shape: [width, width])).forward(
+            attended, segments: segments, bias: try vector(own, "out_proj.bias", width))
+        let second = x.layerNorm(
+          weight: try vector(source, "norm2.weight", width), bias: try vector(source, "norm2.bias", width),
+          epsilon: 1e-5)
+        let inner = try source.linear("linear1", from: width, to: 4 * width, hasBias: true)
+        let outer = try source.linear("linear2", from: 4 * width, to: width, hasBias: true)
+        let hidden = inner.weight.forward(second, segments: segments, bias: inner.bias).gelu()
+        x = x + outer.weight.forward(hidden, segments: segments, bias: outer.bias)
+      }
+      return x.reshaped(to: [batch, length, 1, width]).globalAveragePooled()
+    }
+    let head = try weights.linear("head", from: 3 * width, to: 6, hasBias: true)
+    let logits = head.weight.forward(Tensor.concatenatedColumns(means), bias: head.bias)
+    return logits.crossEntropy(labels: labels).mean()
+  }
+
+  private static func towersLoss(_ images: [Tensor], labels: [Int], _ weights: WeightSource) throws -> Tensor
+  {
+    let convolution = Convolution(ImageWindow(size: (3, 3), padding: (1, 1)))
+    let pooling = ImageWindow(size: (2, 2), stride: (2, 2))
+    let features = try zip(["audio", "image"], images).map { name, image -> Tensor in
+      let source = weights.under(name)
+      var (x, channels) = (image, 1)
+      for (index, outputs) in [16, 32, 64].enumerated() {
+        let (first, second) = (source.under("\(4 * index)"), source.under("\(4 * index + 1)"))
+        x = convolution(
+          x, weight: try first.tensor("weight", shape: [outputs, 3, 3, channels]),
+          bias: try first.tensor("bias", shape: [outputs]))
+        x =
+          BatchNorm().train(
+            x, weight: try second.tensor("weight", shape: [outputs]),
+            bias: try second.tensor("bias", shape: [outputs]), buffers: BatchNorm.Buffers(channels: outputs)
+          ).output.relu()
+        if index < 2 { x = x.maxPooled(pooling) }
+        channels = outputs
+      }
+      return x.globalAveragePooled()
+    }
+    let head = try weights.linear("head", from: 128, to: 10, hasBias: true)
+    let logits = head.weight.forward(Tensor.concatenatedColumns(features), bias: head.bias)
+    return logits.crossEntropy(labels: labels).mean()
+  }
+}

@@ -1,0 +1,69 @@
+public import RunKit
+
+/// What is trained on what: the part of a training that the step driver does not know.
+///
+/// Everything must depend on the step alone, not on the steps before it: batches and random numbers come from streams
+/// keyed by the step, so that a resumed run goes on to the same bytes.
+public protocol TrainingTask {
+  /// Steps of one pass over the data, at least 1.
+  var stepsPerEpoch: Int { get }
+  /// The loss of one part of a step's batch.
+  ///
+  /// - Parameter parameters: Leaves of a tape, by name.
+  func loss(_ parameters: [String: Tensor], at place: TrainingPlace) throws -> TrainingLoss
+  /// Figures on data that are not trained on; the first one chooses the best weights.
+  ///
+  /// - Parameter step: Steps done.
+  func evaluate(_ parameters: ParameterSet, step: Int) throws -> [TrainingMetric]
+  /// Writes a model with these weights into a folder of the run, each file in one step.
+  ///
+  /// - Parameter name: The name of the folder: `best` or `last`.
+  func write(_ parameters: ParameterSet, to folder: RunFolder, under name: String) throws
+}
+
+/// Where a training stands when a loss is wanted.
+public struct TrainingPlace: Sendable {
+  /// The step, from 0.
+  public let step: Int
+  /// Which part of the step's batch is wanted, from 0; gradients of all parts are added up.
+  public let part: Int
+  /// How many parts there are.
+  public let partCount: Int
+  /// Whether the step goes into the log, so that further figures are welcome.
+  public let isLogged: Bool
+}
+
+/// The loss of a batch, not yet divided by what it was summed over.
+public struct TrainingLoss {
+  /// A tracked scalar: the sum over tokens or samples.
+  public let sum: Tensor
+  /// What the sum is divided by to be the mean that is minimised: how many tokens or samples it is over.
+  public let weight: Double
+  /// Positions that went through the model, for the speed.
+  public let tokenCount: Int
+  /// Further figures for the log, by tag.
+  public let details: [(tag: String, value: Double)]
+
+  /// - Parameters:
+  ///   - sum: One element.
+  ///   - weight: At least 0; 0 for a batch without loss, which changes nothing.
+  public init(sum: Tensor, weight: Double, tokenCount: Int, details: [(tag: String, value: Double)] = []) {
+    require(sum.count == 1 && weight >= 0, "a loss of shape \(sum.shape) over \(weight)")
+    (self.sum, self.weight, self.tokenCount, self.details) = (sum, weight, tokenCount, details)
+  }
+}
+
+/// One figure of an evaluation.
+public struct TrainingMetric: Sendable, Equatable {
+  /// Its name in the log, such as `exact_match`.
+  public let tag: String
+  /// Its value.
+  public let value: Double
+  /// Whether more is better.
+  public let isBetterWhenLarger: Bool
+
+  /// A figure.
+  public init(tag: String, value: Double, isBetterWhenLarger: Bool = true) {
+    (self.tag, self.value, self.isBetterWhenLarger) = (tag, value, isBetterWhenLarger)
+  }
+}
