@@ -12,7 +12,7 @@ TEST := $(SWIFT) test -c release --scratch-path .build/test --disable-swift-test
 # `mmprobe --version` names it.
 export MMPROBE_COMMIT := $(shell git rev-parse --short=12 HEAD 2>/dev/null)
 
-.PHONY: help demo study test test-long build lint format clean packages
+.PHONY: help demo study checkpoint test test-long build lint format clean packages
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -36,6 +36,10 @@ study: build ## make Documentation/Studies anew with the model that comes with m
 	mkdir -p runs
 	Documentation/Studies/attention-vs-contribution.sh $(PROGRAM) $(MODEL) runs/study > runs/study.md
 	mv runs/study.md Documentation/Studies/attention-vs-contribution.md
+
+checkpoint: build ## train the model that comes with mmprobe again (about half an hour on 2 cores)
+	$(PROGRAM) train $(MODEL)/train.json --seed 1 -o runs/avdigits --resume
+	cp runs/avdigits/best/model.safetensors $(MODEL)/model.safetensors
 
 test: packages ## build and run all tests
 	$(TEST)

@@ -1,7 +1,8 @@
 /// Every command, in the order of help.
 enum AllCommands {
   static let list: [any Command.Type] = [
-    AttentionCommand.self, ContributionCommand.self, TrainCommand.self, EvalCommand.self, GenerateCommand.self,
+    AttentionCommand.self, ContributionCommand.self, TrainCommand.self, EvalCommand.self,
+    GenerateCommand.self,
     TokensCommand.self, InspectCommand.self, TraceCommand.self, VerifyCommand.self, ReportCommand.self,
     MergeCommand.self, DoctorCommand.self, BenchForwardCommand.self, BenchTrainCommand.self,
   ]

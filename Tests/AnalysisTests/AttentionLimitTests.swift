@@ -84,4 +84,31 @@ final class AttentionLimitTests: XCTestCase {
     // The rows that are used take 64 kB; the whole layer took 1 GB.
     XCTAssertLessThan(ProcessMemory.current.peakResident - before, 200 << 20)
   }
+
+  /// One sequence of bos, two images and a question; `last` is the last row of attention.
+  private func imported(_ last: [Float], names: [String], roles: [Int]) throws -> AttentionImport {
+    let url = FileManager.default.temporaryDirectory.appendingPathComponent(
+      "mmprobe-import-\(UUID().uuidString)")
+    defer { try? FileManager.default.removeItem(at: url) }
+    let rows: [Float] = [1, 0, 0, 0, 0.5, 0.5, 0, 0, 0.25, 0.25, 0.5, 0]
+    let layers = try names.map { try StoredTensor(name: $0, shape: [1, 1, 4, 4], floats: rows + last) }
+    try SafetensorsWriter.write(
+      tensors: layers + [StoredTensor(name: "roles", shape: [1, 4], integers: roles)], to: url.path)
+    return try AttentionImport(path: url.path)
+  }
+
+  func testAMissingLayerDoesNotEndTheListInSilence() throws {
+    let last: [Float] = [0.25, 0.25, 0.25, 0.25]
+    XCTAssertEqual(
+      try imported(last, names: ["attention.0", "attention.1"], roles: [0, 2, 2, 7]).layerCount, 2)
+    XCTAssertThrowsError(try imported(last, names: ["attention.0", "attention.2"], roles: [0, 2, 2, 7])) {
+      XCTAssertEqual(($0 as? AttentionImportError)?.code, .missingTensor)
+    }
+  }
+
+  func testAttentionOnPaddingShowsInTheRowSums() throws {
+    let file = try imported([0.25, 0.25, 0.25, 0.25], names: ["attention.0"], roles: [-1, 2, 2, 7])
+    let samples = try file.samples(AttentionDefinition(queries: .last, layers: [0], heads: [0]))
+    XCTAssertEqual(try XCTUnwrap(samples.records.first).rowSumError, 0.25)
+  }
 }

@@ -95,6 +95,33 @@ final class AttentionCommandTests: XCTestCase {
     XCTAssertFalse(FileManager.default.fileExists(atPath: folder.path("run")))
   }
 
+  func testARunWithoutAnyMeasuredSampleIsAnError() throws {
+    let folder = try TemporaryFolder()
+    let data = "{\"text\": \"<image><image> what ?\"}\n{\"text\": \"<audio> what ?\"}\n"
+    try data.write(to: folder.url("data.jsonl"), atomically: true, encoding: .utf8)
+    let start = ["attention", Embedded.model, "--data", folder.path("data.jsonl"), "-q"]
+    for line in [start, start + ["-o", folder.path("run")]] {
+      let outcome = try Program.run(line)
+      XCTAssertEqual(outcome.status, 65)
+      XCTAssertEqual(outcome.output, "")
+      XCTAssertTrue(
+        outcome.errors.contains("no sample of 2 could be measured; the first: data-0000: "), outcome.errors)
+      XCTAssertTrue(outcome.errors.contains("2 <image> placeholders"), outcome.errors)
+    }
+  }
+
+  func testASkippedSampleIsNamedWithItsReason() throws {
+    let folder = try TemporaryFolder()
+    try "{\"text\": \"what ?\"}\n{\"text\": \"<audio> what ?\", \"id\": \"bad\"}\n".write(
+      to: folder.url("data.jsonl"), atomically: true, encoding: .utf8)
+    let outcome = try Program.succeed([
+      "attention", Embedded.model, "--data", folder.path("data.jsonl"), "-q",
+    ])
+    XCTAssertTrue(
+      outcome.output.contains("1 sample could not be measured, so no mean includes it; the first: bad: "),
+      outcome.output)
+  }
+
   func testFormatsOfTheResult() throws {
     let start = ["attention", Embedded.model, "--data", Embedded.data, "-n", "3", "-q", "--format"]
     XCTAssertTrue(try Program.succeed(start + ["table"]).output.contains("queries: answer"))

@@ -25,9 +25,11 @@ final class TrainCommandTests: XCTestCase {
       }
       try FileManager.default.createDirectory(at: folder.url("model"), withIntermediateDirectories: true)
       for name in ["tokenizer.model", "tokenizer_config.json"] {
-        try FileManager.default.copyItem(at: Fixtures.url("avdigits_model/\(name)"), to: folder.url("model/\(name)"))
+        try FileManager.default.copyItem(
+          at: Fixtures.url("avdigits_model/\(name)"), to: folder.url("model/\(name)"))
       }
-      var text = String(decoding: try Data(contentsOf: Fixtures.url("avdigits_model/config.json")), as: UTF8.self)
+      var text = String(
+        decoding: try Data(contentsOf: Fixtures.url("avdigits_model/config.json")), as: UTF8.self)
       let sizes = [
         ("hidden_size", 128, 16), ("intermediate_size", 352, 24), ("num_hidden_layers", 4, 1),
         ("num_attention_heads", 4, 2), ("num_key_value_heads", 2, 1), ("head_dim", 32, 8),

@@ -105,6 +105,13 @@ final class UsageTests: XCTestCase {
     XCTAssertTrue(unsupported.errors.contains("mmprobe inspect --families"), unsupported.errors)
   }
 
+  func testATagThatNoSampleHasIsRefusedBeforeAnythingIsComputed() throws {
+    let line = ["eval", Embedded.model, "--data", Embedded.data, "-n", "3", "--by"]
+    try check(line + ["typ"], "option '--by': found 'typ', expected one of hint, type. Did you mean 'type'?")
+    try check(
+      line + ["type+hints"], "option '--by': found 'hints', expected one of hint, type. Did you mean 'hint'?")
+  }
+
   func testARunFolderIsNotOverwrittenUnasked() throws {
     let folder = try TemporaryFolder()
     let line = [

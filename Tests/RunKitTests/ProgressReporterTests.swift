@@ -67,6 +67,8 @@ final class ProgressReporterTests: XCTestCase {
     XCTAssertEqual(screen.take(), "51/1000  5%  0.400 s/sample  ETA 06:20  rss 5.1 GB\n")
     reporter.finish(done: 1000)
     XCTAssertTrue(screen.take().hasPrefix("1000/1000  100%"))
+    reporter.finish(done: 1000)
+    XCTAssertEqual(screen.take(), "", "the last line is not repeated")
   }
 
   func testAResumedRunCountsOnlyItsOwnSpeed() {

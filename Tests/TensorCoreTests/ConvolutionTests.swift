@@ -138,6 +138,27 @@ final class ConvolutionTests: XCTestCase {
     }
   }
 
+  func testAnImageHasTheSameBitsAloneAndInABatch() throws {
+    for (window, shape, outputs) in large {
+      let x = randomTensor(shape, seed: 1)
+      let w = randomTensor([outputs, window.size.rows, window.size.columns, shape[3]], seed: 2)
+      func run(_ x: Tensor, _ seed: Tensor?) throws -> (Tensor, Tensor) {
+        let tape = Tape()
+        let leaf = tape.leaf(x)
+        let y = Convolution(window)(leaf, weight: w)
+        let seed = seed ?? randomTensor(y.shape, seed: 3)
+        return (y, try XCTUnwrap(tape.gradients(of: y, for: [leaf], seed: seed)[0]))
+      }
+      let (together, gradient) = try run(x, nil)
+      let seed = randomTensor(together.shape, seed: 3)
+      for image in 0..<shape[0] {
+        let alone = try run(x.slice(image..<image + 1), seed.slice(image..<image + 1))
+        assertSameBits(alone.0, together.slice(image..<image + 1), "\(window) image \(image)")
+        assertSameBits(alone.1, gradient.slice(image..<image + 1), "\(window) gradient of image \(image)")
+      }
+    }
+  }
+
   func testThreadsChangeNoBit() throws {
     let before = Workers.threadCount
     defer { Workers.threadCount = before }

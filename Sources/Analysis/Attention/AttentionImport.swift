@@ -29,6 +29,8 @@ public struct AttentionImport {
   private let attention: [StoredTensor]
   private let roles: [[Role?]]
   private let queries: [[Bool]]?
+  /// Whether the file says which rows are queries; the definition's query set is not used then.
+  public var hasQueries: Bool { queries != nil }
 
   /// Reads and checks shapes; probabilities are read row by row.
   ///
@@ -39,6 +41,12 @@ public struct AttentionImport {
     while let tensor = file["attention.\(attention.count)"] { attention.append(tensor) }
     guard let first = attention.first else {
       throw AttentionImportError.missingTensor(path: path, tensor: "attention.0")
+    }
+    // A layer that is missing in the middle must not end the list in silence.
+    let layers = file.tensors.map(\.name).filter { $0.hasPrefix("attention.") }
+      .compactMap { Int($0.dropFirst("attention.".count)) }
+    if let last = layers.max(), last >= attention.count {
+      throw AttentionImportError.missingTensor(path: path, tensor: "attention.\(attention.count)")
     }
     let shape = first.shape
     guard shape.count == 4, shape[2] == shape[3], shape.allSatisfy({ $0 > 0 }) else {
@@ -210,12 +218,11 @@ private struct ShareSums {
   /// Adds one row of probabilities.
   mutating func add(_ probabilities: [Float], groups: [Int], layer: Int, head: Int, query: Int) {
     var mass = [Double](repeating: 0, count: definition.groups.count)
-    var (rowEntropy, sum) = (0.0, 0.0)
+    var rowEntropy = 0.0
     for (key, probability) in probabilities.enumerated() where probability > 0 {
       let p = Double(probability)
       if groups[key] >= 0 { mass[groups[key]] += p }
       rowEntropy -= p * log(p)
-      sum += p
     }
     let place = layer * definition.heads.count + head
     for group in mass.indices {
@@ -225,7 +232,8 @@ private struct ShareSums {
       }
     }
     entropy[place] += Float(rowEntropy / Double(rowCount))
-    rowSumError = max(rowSumError, abs(sum - 1))
+    // Of the groups, not of the row: what falls on padding is in no group.
+    rowSumError = max(rowSumError, abs(mass.reduce(0, +) - 1))
   }
 }
 

@@ -46,6 +46,12 @@ public enum AttentionRunFiles {
     } catch {
       throw AttentionRecordError.notJSON(place: place, reason: error.errorDescription ?? "not JSON")
     }
+    // Other commands make run folders too.
+    if json["schema"] == nil, let command = json["command"]?.stringValue {
+      throw AttentionRecordError.wrongValue(
+        place: place, key: "command", found: command,
+        expected: "a run of 'mmprobe attention' or 'contribution'")
+    }
     return try AttentionContext(json: json, at: place)
   }
 

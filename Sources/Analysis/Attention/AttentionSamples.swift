@@ -77,6 +77,14 @@ public struct AttentionSamples: Equatable, Sendable {
     samples.compactMap(\.record).filter { $0.nonfiniteCount == 0 }
   }
 
+  /// The first sample left out with its reason, for messages; nil if none was.
+  public var firstSkipped: String? {
+    skipped.first.map { sample in
+      // Many reasons begin with the name of the sample.
+      sample.reason.hasPrefix(sample.id + ":") ? sample.reason : "sample \(sample.id): \(sample.reason)"
+    }
+  }
+
   /// The samples left out of the means, with the reason.
   public var skipped: [(index: Int, id: String, reason: String)] {
     samples.compactMap { sample in

@@ -21,7 +21,8 @@ extension AttentionReport {
   private var withoutText: String {
     "Without bos: share of what the bos key leaves."
       + (definition.sinks == .auto
-        ? " Without sinks: share of what bos and the detected sink keys leave." : "")
+        ? " Without sinks: share of what bos and the detected sinks leave, which are \(summary.sinkText)."
+        : "")
   }
 
   private var groupBars: Markup {

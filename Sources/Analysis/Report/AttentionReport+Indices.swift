@@ -19,15 +19,16 @@ extension AttentionReport {
         caption:
           "Solid: log of (share of text / share of the medium) in each layer, mean over samples. Dashed: the part "
           + "that the numbers of visible tokens explain. The coloured gap is content: log ratio = log count ratio + "
-          + "content, exactly, in every sample. Text: instruction, question and response. \(basis)")
+          + "content, exactly, in every sample. Text: \(summary.textNames). \(basis)")
         + figure(
           scrolling(indexTable, label: "Indices"),
           caption:
             "MDI: (share of text / text tokens) / (share of medium / its tokens), above 1 one text token gets more; "
             + "mean over samples of each sample's ratio, shares averaged over the layers named: early \(numbers(early)), "
-            + "middle \(numbers(middle)), late \(numbers(late)). AEI: part of the attention on both over part of the tokens "
-            + "of both. Content in nats: 0.69 is a factor of 2. MDI moves with the number of tokens even if behaviour "
-            + "does not; content is its logarithm, averaged where ratios are easily swayed."
+            + "middle \(numbers(middle)), late \(numbers(late)). Of means: the same ratio of the means over samples. "
+            + "AEI: part of the attention on both over part of the tokens of both. Content in nats: 0.69 is a factor of 2. "
+            + "MDI moves with the number of tokens even if behaviour does not; content is its logarithm, averaged where "
+            + "ratios are easily swayed."
             + undefinedText + " \(intervals)")
         + stratumTable)
   }

@@ -57,7 +57,7 @@ extension AttentionSummary {
     }
     let important = warnings.filter { $0.level == .warning }
     if !important.isEmpty { text += "\n" }
-    for warning in important { text += "warning: \(warning.message)\n" }
+    for warning in important { text += "warning: \(warning.message.printable)\n" }
     return text
   }
 
@@ -100,6 +100,12 @@ extension AttentionSummary {
     }
   }
 
+  /// The groups that are text in an index, as far as they occur.
+  var textNames: String {
+    context.definition.textGroups.filter { occurs($0) }.map { groups[$0].name.printable }.joined(
+      separator: ", ")
+  }
+
   /// Whether a group occurs in the data.
   func occurs(_ group: Int) -> Bool { (tokens[group].maximum ?? 0) > 0 }
 
@@ -121,9 +127,19 @@ extension AttentionSummary {
       if showsSinks { cells.append(Text.percent(group.shareWithoutSinks.mean)) }
       table.append(cells)
     }
-    return table.text
-      + "share: attention on the group, sums to 100 %; uniform: what equal attention under the same mask would give;\n"
-      + "vs uniform: share / uniform; per token: share / tokens the query can see\n"
+    var text = table.text
+    text += "share: attention on the group, sums to 100 %; token share: part of all tokens;\n"
+    text += "uniform: what equal attention under the same mask would give; vs uniform: share / uniform;\n"
+    text += "per token: share / tokens the query can see; both: means over samples of each sample's ratio\n"
+    if showsBos { text += "no bos: part of what bos leaves\n" }
+    if showsSinks { text += "no sinks: part of what is left without bos and \(sinkText)\n" }
+    return text
+  }
+
+  /// Which keys count as sinks.
+  var sinkText: String {
+    "keys that draw over \(Text.fixed(100 * context.definition.sinkThreshold, 0)) % of the attention of at least "
+      + "\(Text.fixed(100 * AttentionDefinition.sinkRate, 0)) % of the heads"
   }
 
   private var indicesTable: String {
@@ -145,8 +161,8 @@ extension AttentionSummary {
     }
     return table.text
       + "MDI: attention per text token / per token of the medium (above 1: text leads), mean over samples;\n"
-      + "layers from 0: early \(numbers(early)), middle \(numbers(middle)), late \(numbers(late)); "
-      + "log ratio: ln(text share / share of the medium),\nsplit exactly into the part of the token counts and the rest\n"
+      + "text: \(textNames); layers from 0: early \(numbers(early)), middle \(numbers(middle)), late \(numbers(late));\n"
+      + "log ratio: ln(text share / share of the medium), split exactly into the part of the token counts and the rest\n"
   }
 
   /// "low – high", or "–".

@@ -28,7 +28,7 @@ extension AttentionSummary {
       rowSumMaxError: records.map(\.rowSumError).max(),
       nonfiniteCount: samples.samples.compactMap(\.record).reduce(0) { $0 + $1.nonfiniteCount },
       contribution: ContributionSummary(measures, definition), warnings: [])
-    warnings = AttentionWarnings(self, records).list
+    warnings = AttentionWarnings(self, samples).list
   }
 
   /// The media an index can be made for: a group of their own with tokens in some sample, beside a text group.
@@ -81,10 +81,13 @@ extension AttentionSummary {
         byLayer: definition.layers.indices.map { value(.one($0)) })
     }
     let all = definition.range(.all)
+    let (textGroups, mediumGroups) = (definition.textGroups, definition.groups(of: medium))
+    // A sample without one side would add to the other side alone.
+    let both = samples.filter { $0.visible(textGroups) > 0 && $0.visible(mediumGroups) > 0 }
     func total(_ groups: [Int]) -> (share: Double, visible: Double) {
-      samples.reduce((0, 0)) { ($0.0 + $1.share(groups, all), $0.1 + $1.visible(groups)) }
+      both.reduce((0, 0)) { ($0.0 + $1.share(groups, all), $0.1 + $1.visible(groups)) }
     }
-    let (text, other) = (total(definition.textGroups), total(definition.groups(of: medium)))
+    let (text, other) = (total(textGroups), total(mediumGroups))
     let ofMeans = text.share * other.visible / (text.visible * other.share)
     return Index(
       medium: medium, mdi: layered { estimates[.mdi(medium, $0)] },

@@ -4,8 +4,9 @@ import TokenModel
 struct AttentionWarnings {
   private(set) var list: [AttentionSummary.Warning] = []
 
-  init(_ summary: AttentionSummary, _ records: [AttentionRecord]) {
-    addCompleteness(summary)
+  init(_ summary: AttentionSummary, _ samples: AttentionSamples) {
+    let records = samples.records
+    addCompleteness(summary, firstSkipped: samples.firstSkipped)
     addSinks(summary)
     addCounts(summary)
     addSampling(summary, records)
@@ -20,15 +21,18 @@ struct AttentionWarnings {
     list.append(.init(code: code, level: .note, message: message))
   }
 
-  private mutating func addCompleteness(_ summary: AttentionSummary) {
+  private mutating func addCompleteness(_ summary: AttentionSummary, firstSkipped: String?) {
     if !summary.isComplete {
       warn(
         "partial",
         "\(summary.measuredCount + summary.skipped.count) of \(summary.context.expectedCount) samples are here; "
           + "finish the run with --resume")
     }
-    if !summary.skipped.isEmpty {
-      warn("skipped_samples", "\(summary.skipped.count) samples could not be measured and are in no mean")
+    if let firstSkipped {
+      warn(
+        "skipped_samples",
+        "\(Text.count(summary.skipped.count, "sample")) could not be measured, so no mean includes "
+          + "\(summary.skipped.count == 1 ? "it" : "them"); the first: \(firstSkipped)")
     }
     if summary.nonfiniteCount > 0 {
       warn(
@@ -86,22 +90,26 @@ struct AttentionWarnings {
     default: break
     }
     if let medium = interval.clusterKey, let count = summary.clusterCount {
-      if count < 20 {
-        warn(
-          "few_clusters",
-          "\(count) different \(medium) items: clustered intervals are too narrow below about 20")
-      }
-      if records.contains(where: { $0.clusters[medium] == nil }) {
-        warn("no_cluster", "some samples have no \(medium) item and count as a cluster of their own")
+      if !records.isEmpty, records.allSatisfy({ $0.clusters[medium] == nil }) {
+        warn("no_cluster", "no sample has a \(medium) item: single samples were resampled")
+      } else {
+        if count < 20 {
+          warn(
+            "few_clusters",
+            "\(count) different \(medium) items: clustered intervals are too narrow below about 20")
+        }
+        if records.contains(where: { $0.clusters[medium] == nil }) {
+          warn("no_cluster", "some samples have no \(medium) item and count as a cluster of their own")
+        }
       }
     } else {
       for medium in Set(records.flatMap { $0.clusters.keys }).sorted() {
         let items = Set(records.compactMap { $0.clusters[medium] }).count
         if items > 0, items < records.filter({ $0.clusters[medium] != nil }).count {
-          note(
+          warn(
             "shared_items",
-            "samples share \(medium) items (\(items) different ones) and are not independent; "
-              + "--cluster-key \(medium) resamples items instead")
+            "samples share \(medium) items (\(items) different ones) and are not independent, so intervals may be too "
+              + "narrow; --cluster-key \(medium) resamples items instead")
         }
       }
     }

@@ -66,7 +66,9 @@ public struct ProgressReporter {
 
   /// Reports the last state and ends the line.
   public mutating func finish(done: Int, skipped: Int = 0, detail: String = "") {
-    show(done: done, skipped: skipped, detail: detail, seconds: clock())
+    // A plain line that says the same stands already.
+    let isShown = !isTerminal && lastSeconds != nil && lastDone == done && detail.isEmpty
+    if !isShown { show(done: done, skipped: skipped, detail: detail, seconds: clock()) }
     if isTerminal { sink("\n") }
     lineIsOpen = false
   }

@@ -4,7 +4,9 @@ import CKernels
 ///
 ///     y = X Wᵀ,    dX = dy W,    dW = dyᵀ X,    X = windows as rows, `[windows, rows · columns · channels]`
 ///
-/// X never exists as a whole: a block of windows that fits the cache is made, multiplied and forgotten.
+/// X never exists as a whole: a block of windows that fits the cache is made, multiplied and forgotten. The weight is
+/// packed once for y and dX, so each of their numbers is one sum whatever stands beside it: an image has the same bits
+/// alone and in any batch.
 struct ConvolutionJob {
   let window: ImageWindow
   let images: Int
@@ -45,8 +47,10 @@ struct ConvolutionJob {
   func forward(_ input: Tensor, weight: Tensor, bias: Tensor?) -> Tensor {
     let output = Tensor(uninitialized: [images, down, across, outputs])
     let blocks = AttentionJob.cut(0..<windows, into: block)
+    let packed = TensorStorage(uninitialized: KeyValueBlock.panels(outputs) * inner)
+    unsafe ck_pack_transposed(weight.base, inner, outputs, inner, packed.pointer)
     let (source, target) = unsafe (Shared(input.base), Shared(output.base))
-    let (weights, biases) = unsafe (Shared(weight.base), bias.map { unsafe Shared($0.base) })
+    let biases = bias.map { unsafe Shared($0.base) }
     Workers.forEachChunk(blocks.count, operations: operations) { index in
       let part = blocks[index]
       let result = unsafe target.pointer + part.lowerBound * outputs
@@ -56,10 +60,9 @@ struct ConvolutionJob {
         }
       }
       unsafe withMatrix(source.pointer, part) { matrix in
-        unsafe Kernels.gemm(
-          matrix, transposed: false, leading: inner, weights.pointer, transposed: true, leading: inner,
-          result, leading: outputs, rows: part.count, columns: outputs, inner: inner,
-          beta: biases == nil ? 0 : 1)
+        unsafe ck_product(
+          matrix, inner, part.count, packed.pointer, 16 * inner, inner, outputs, result, outputs,
+          biases == nil ? 0 : 1)
       }
     }
     return output
@@ -73,25 +76,24 @@ struct ConvolutionJob {
     let perImage = down * across
     let pieces = AttentionJob.cut(0..<images, into: max(1, block / max(perImage, 1)))
     let (source, target) = unsafe (Shared(gradient.base), Shared(output.base))
-    let weights = unsafe Shared(weight.base)
+    let packed = TensorStorage(uninitialized: KeyValueBlock.panels(inner) * outputs)
+    unsafe ck_pack(weight.base, inner, outputs, inner, packed.pointer)
     Workers.forEachChunk(pieces.count, operations: operations) { index in
       let piece = pieces[index]
       let size = rows * columns * channels
       if isPointwise {
-        unsafe Kernels.gemm(
-          source.pointer + piece.lowerBound * perImage * outputs, transposed: false, leading: outputs,
-          weights.pointer, transposed: false, leading: inner, target.pointer + piece.lowerBound * size,
-          leading: channels, rows: piece.count * perImage, columns: inner, inner: outputs)
+        unsafe ck_product(
+          source.pointer + piece.lowerBound * perImage * outputs, outputs, piece.count * perImage,
+          packed.pointer, 16 * outputs, outputs, inner, target.pointer + piece.lowerBound * size, channels, 0)
         return
       }
       unsafe (target.pointer + piece.lowerBound * size).update(repeating: 0, count: piece.count * size)
       let matrix = TensorStorage(uninitialized: min(block, piece.count * perImage) * inner)
       let windows = piece.lowerBound * perImage..<piece.upperBound * perImage
       for part in AttentionJob.cut(windows, into: block) {
-        unsafe Kernels.gemm(
-          source.pointer + part.lowerBound * outputs, transposed: false, leading: outputs, weights.pointer,
-          transposed: false, leading: inner, matrix.pointer, leading: inner, rows: part.count, columns: inner,
-          inner: outputs)
+        unsafe ck_product(
+          source.pointer + part.lowerBound * outputs, outputs, part.count, packed.pointer, 16 * outputs,
+          outputs, inner, matrix.pointer, inner, 0)
         forEachRun(part) { run in
           unsafe ck_add_patches(
             matrix.pointer + run.matrixOffset, inner, run.length, run.windows,

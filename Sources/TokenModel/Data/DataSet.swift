@@ -173,6 +173,16 @@ public struct DataSet: Sendable {
     }
   }
 
+  /// The names of the tags of an item, as `sample(at:for:)` gives them; its media are not read.
+  public func tagNames(at index: Int) -> Set<String> {
+    guard 0..<records.count ~= index, let record = (try? records.value(at: index))?.objectValue else {
+      return []
+    }
+    if format == .questions { return record["t"]?.stringValue == nil ? ["hint"] : ["hint", "type"] }
+    let members = (record["tags"]?.objectValue?.members ?? []).filter { $0.value.stringValue != nil }
+    return Set(["type", "hint"].filter { record[$0]?.stringValue != nil } + members.map { $0.key })
+  }
+
   private func string(_ key: String, _ record: JSONObject, _ index: Int) throws(DataSetError) -> String {
     guard let value = record[key] else {
       throw .missingKey(path: url.path, record: place(index), key: key)

@@ -80,6 +80,8 @@ public enum MediaError: DescribedError {
   /// What to do.
   public var recoverySuggestion: String? {
     switch self {
+    case .badHeader(_, 0, _):
+      "convert other kinds of file: 'ffmpeg -i FILE out.wav' for audio, 'ffmpeg -i FILE out.pgm' for images"
     case .badHeader, .truncated, .trailingBytes, .badSample:
       "check that the file was copied completely, or write it again from its source"
     case .unsupportedFormat:

@@ -19,7 +19,8 @@ struct AttentionCommand: Command {
     Data may be AVDigits-QA lines {"q": "...", "y": "...", "i": 3, "u": 7}, LLaVA
     conversations [{"id": "...", "image": "a.pgm", "conversations": [{"from":
     "human", "value": "<image>..."}, {"from": "gpt", "value": "..."}]}], or lines
-    {"text": "...", "image": "a.pgm", "audio": "b.wav", "answer": "..."}.
+    {"text": "...", "image": "a.pgm", "audio": "b.wav", "answer": "..."}. A record
+    that cannot be measured is skipped and named; if all are, the status is 65.
 
     With -o the run folder holds samples.jsonl, result.json, stats.npz, tables/*.csv
     and report.html. A first interrupt finishes the sample and saves; --resume goes
@@ -140,8 +141,13 @@ struct AttentionCommand: Command {
         files: [.init(name: Support.name(path), sha256: hash)]),
       data: .init(name: Support.name(path), sha256: hash, sampleCount: imported.sampleCount),
       definition: definition,
-      seed: session.globals.seed)
+      seed: session.globals.seed,
+      options: imported.hasQueries ? JSONObject([("query_rows", "given by the file")]) : JSONObject())
     let samples = try imported.samples(definition)
+    if imported.hasQueries {
+      session.console.warn(
+        "the file says which rows are queries; the query set named beside the numbers does not apply")
+    }
     let summary = AttentionSummary(context, samples)
     if let output = runOptions.output {
       let folder = try MeasuredRun.openFolder(output, runOptions, context, session)
@@ -151,6 +157,7 @@ struct AttentionCommand: Command {
       try AttentionRunFiles.write(summary, samples, to: folder)
       try folder.finish(.complete)
     }
+    try MeasurementError.check(samples)
     try MeasuredRun.show(summary, samples, runOptions, mainTable: "groups.csv", session.console)
     if let output = runOptions.output {
       session.console.note("figures, tables, report: \(output)/\(AttentionRunFiles.reportName)")

@@ -41,7 +41,7 @@ struct DoctorCommand: Command {
       threads        \(Workers.threadCount) of \(MachineFacts.coreCount) cores
       memory         \(memory)\(available)
       BLAS           \(BuildFacts.blasConfiguration)
-      ffmpeg         \(ffmpeg ?? "not found: PGM, PPM and WAV files can be read, other media cannot")
+      ffmpeg         \(ffmpeg ?? "not found; it is not needed, but turns other media into the PGM, PPM and WAV files that can be read")
       matrix product \(Decimals.text(speed.gigaflops, places: 1)) GFLOP/s, one thread \
       \(Decimals.text(speed.gigaflopsOfOneThread, places: 1)) GFLOP/s
 

@@ -12,7 +12,8 @@ struct EvalCommand: Command {
     Every question is answered greedily; an answer is right if it equals the
     expected one, spaces around it aside. Prints accuracy overall and by tag (such
     as the type of the question) with Wilson intervals. With -o the answers go to
-    samples.jsonl and the figures to result.json in a run folder.
+    samples.jsonl and the figures to result.json in a run folder, when all are
+    answered. A record that cannot be used is an error.
     """
   static let keys = Option<[String]>.list(
     "by", "TAGS", absence: "every tag", "tags to group by; crossed with a plus sign, as in type+hint")
@@ -68,6 +69,7 @@ struct EvalCommand: Command {
   func run(_ session: Session) throws -> ExitStatus {
     let checkpoint = try Support.checkpoint(model)
     let samples = try data.open()
+    try checkKeys(samples)
     let folder = try output.map { try openFolder($0, samples, checkpoint, session) }
     let items = try answer(samples, checkpoint, session.console)
     let evaluation = Evaluation(items, by: keys.isEmpty ? nil : keys, confidence: confidence)
@@ -81,6 +83,22 @@ struct EvalCommand: Command {
     try session.console.wantsJSON
       ? session.console.document(evaluation.json) : session.console.write(text(evaluation))
     return .success
+  }
+
+  /// Refuses tags that no sample has, before anything is computed.
+  private func checkKeys(_ samples: DataSet) throws(UsageError) {
+    if keys.isEmpty { return }
+    var found: Set<String> = []
+    for index in 0..<data.count(of: samples) { found.formUnion(samples.tagNames(at: index)) }
+    let known = found.sorted()
+    for tag in keys.flatMap({ $0.split(separator: "+").map(String.init) }) where !found.contains(tag) {
+      throw .badValue(
+        option: "--by", found: tag,
+        expected: known.isEmpty
+          ? "no tag: the samples have none"
+          : "one of \(known.joined(separator: ", "))." + NameSuggestion.question(for: tag, in: known),
+        command: Self.name)
+    }
   }
 
   private func openFolder(

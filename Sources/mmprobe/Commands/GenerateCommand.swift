@@ -71,6 +71,7 @@ struct GenerateCommand: Command {
     }
     let seconds = ProcessFacts.monotonicSeconds - start
     let text = try tokenizer.decode(answer.ids)
+    Support.warnOfLength(prompt.count + answer.ids.count, checkpoint, session.console)
     if session.console.wantsJSON {
       try session.console.document([
         "text": .string(text), "ids": .array(answer.ids.map(JSONValue.integer)),

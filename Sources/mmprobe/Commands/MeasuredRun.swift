@@ -29,7 +29,11 @@ struct MeasuredRun {
   }
 
   /// Measures and shows.
+  ///
+  /// - Throws: `PromptError.noTokenizer`, `MeasurementError` if every sample was skipped; errors of files.
   func carryOut(_ checkpoint: Checkpoint) throws -> ExitStatus {
+    // Without this every sample would be skipped for the same reason.
+    _ = try checkpoint.requiredTokenizer()
     if options.isDryRun {
       let plan = try AttentionPlan(
         probe, checkpoint, definition: context.definition, indices: run.indices, sample: source.sample)
@@ -37,18 +41,23 @@ struct MeasuredRun {
       return .success
     }
     Interrupts.install()
-    if let output = options.output { return try measure(into: output) }
+    if let output = options.output { return try measure(into: output, checkpoint) }
     var progress =
       source.data == nil ? nil : session.console.progress(total: run.indices.count, unit: "sample")
     let samples = try run.measure { done, skipped in progress?.update(done: done, skipped: skipped) }
     if source.data != nil { progress?.finish(done: samples.samples.count, skipped: samples.skipped.count) }
-    if Interrupts.isRequested && samples.samples.count < run.indices.count { return .interrupted }
+    if Interrupts.isRequested && samples.samples.count < run.indices.count {
+      session.console.note("interrupted, nothing was saved; a run with -o RUN can be resumed")
+      return .interrupted
+    }
+    try MeasurementError.check(samples)
+    warnOfLength(samples, checkpoint)
     try show(AttentionSummary(context, samples), samples)
     return .success
   }
 
   /// Measures into a run folder.
-  private func measure(into path: String) throws -> ExitStatus {
+  private func measure(into path: String, _ checkpoint: Checkpoint) throws -> ExitStatus {
     let console = session.console
     let folder = try Self.openFolder(path, options, context, session)
     let start = (wall: ProcessFacts.monotonicSeconds, processor: ProcessFacts.processorSeconds)
@@ -78,16 +87,24 @@ struct MeasuredRun {
     if case .stopped(let done, let total) = outcome {
       try folder.finish(.stopped, notes: notes)
       console.note(
-        "stopped after \(done) of \(total) samples; go on with:\n  \(Support.resumeLine(session.commandLine))")
+        "stopped after \(done) of \(total) samples; go on with:\n  \(Support.resumeLine(session.commandLine))"
+      )
       return .stopped
     }
     let samples = try AttentionRunFiles.read(folder.url).samples
     let summary = AttentionSummary(context, samples)
     try AttentionRunFiles.write(summary, samples, to: folder)
     try folder.finish(.complete, notes: notes)
+    try MeasurementError.check(samples)
+    warnOfLength(samples, checkpoint)
     try show(summary, samples)
     console.note("figures, tables, report: \(path)/\(AttentionRunFiles.reportName)")
     return .success
+  }
+
+  private func warnOfLength(_ samples: AttentionSamples, _ checkpoint: Checkpoint) {
+    let longest = samples.records.map { $0.tokens.reduce(0, +) }.max() ?? 0
+    Support.warnOfLength(longest, checkpoint, session.console)
   }
 
   /// Opens or makes the run folder.
@@ -131,6 +148,10 @@ struct MeasuredRun {
     case .csv:
       try console.write(AttentionTables(summary, samples).files.first { $0.name == mainTable }?.text ?? "")
     }
+    // Tables and JSON have them inside.
+    if options.format == .jsonl || options.format == .csv {
+      for warning in summary.warnings where warning.level == .warning { console.warn(warning.message) }
+    }
   }
 
   private func show(_ plan: AttentionPlan, _ definition: AttentionDefinition, _ console: Console) throws {
@@ -150,9 +171,9 @@ struct MeasuredRun {
       queries   \(definition.queries.rawValue): \(definition.queries.explanation)
       measured  \(definition.layers.count) layers x \(definition.heads.count) heads, \(definition.groups.count) groups
       memory    about \(ByteCount.text(plan.peakBytes))\(available)
-      time      about \(Decimals.text(plan.seconds, places: 1)) s with \(Workers.threadCount) threads
+      time      about \(Decimals.text(plan.seconds, places: 1)) s with \(Support.counted(Workers.threadCount, "thread"))
 
       """)
-    console.note("estimated from \(plan.trialCount) measured samples; nothing was written")
+    console.note("estimated from \(Support.counted(plan.trialCount, "measured sample")); nothing was written")
   }
 }

@@ -50,7 +50,8 @@ struct MergeCommand: Command {
       try session.console.document(summary.json)
     } else {
       try session.console.write(summary.terminalText)
-      session.console.note("\(runs.count) parts joined; report: \(output)/\(AttentionRunFiles.reportName)")
+      session.console.note(
+        "\(Support.counted(runs.count, "part")) joined; report: \(output)/\(AttentionRunFiles.reportName)")
     }
     return .success
   }

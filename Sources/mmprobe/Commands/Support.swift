@@ -46,6 +46,15 @@ enum Support {
       + digits
   }
 
+  /// Warns of a sequence that is longer than the model was made for: it can be computed, but means little.
+  static func warnOfLength(_ count: Int, _ checkpoint: Checkpoint, _ console: Console) {
+    let limit = checkpoint.model.decoder.configuration.contextLength
+    guard count > limit else { return }
+    console.warn(
+      "a sequence has \(grouped(count)) tokens, the model was made for \(grouped(limit)) (max_position_embeddings)"
+    )
+  }
+
   /// The same command line with `--resume`, for a shell.
   static func resumeLine(_ words: [String]) -> String {
     let kept = words.filter { $0 != "--overwrite" && $0 != "--resume" } + ["--resume"]

@@ -38,5 +38,6 @@ extension FuzzTarget {
       "what is to be written is the program's own; SafetensorsFileTests, NPYFileTests, NPZFileTests",
     "UsageError": "speaks of the command line; CommandTests",
     "EvaluationError": "speaks of a well-formed record that has no answer",
+    "MeasurementError": "speaks of a run whose samples were all skipped; AttentionCommandTests",
   ]
 }
