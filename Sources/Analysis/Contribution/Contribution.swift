@@ -60,7 +60,9 @@ public struct Contribution: Equatable, Sendable {
 
   /// Whether every number is finite and below the limit.
   var isFinite: Bool {
-    let numbers = [target.value, target.probability, baselineValue ?? 0, residual ?? 0] + (effect ?? []) + magnitude + cells
+    let numbers =
+      [target.value, target.probability, baselineValue ?? 0, residual ?? 0] + (effect ?? []) + magnitude
+      + cells
     return numbers.allSatisfy { abs($0) <= Self.limit } && (heads ?? []).allSatisfy(\.isFinite)
       && (tokens ?? []).allSatisfy(\.isFinite)
   }
