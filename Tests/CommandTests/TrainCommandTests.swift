@@ -30,15 +30,13 @@ final class TrainCommandTests: XCTestCase {
       }
       var text = String(
         decoding: try Data(contentsOf: Fixtures.url("avdigits_model/config.json")), as: UTF8.self)
-      for (old, new) in [
-        ("\"hidden_size\": 128", "\"hidden_size\": 16"),
-        ("\"intermediate_size\": 352", "\"intermediate_size\": 24"),
-        ("\"num_hidden_layers\": 4", "\"num_hidden_layers\": 1"),
-        ("\"num_attention_heads\": 4", "\"num_attention_heads\": 2"),
-        ("\"num_key_value_heads\": 2", "\"num_key_value_heads\": 1"), ("\"head_dim\": 32", "\"head_dim\": 8"),
-      ] {
-        XCTAssertTrue(text.contains(old), old)
-        text = text.replacingOccurrences(of: old, with: new)
+      let sizes = [
+        ("hidden_size", 128, 16), ("intermediate_size", 352, 24), ("num_hidden_layers", 4, 1),
+        ("num_attention_heads", 4, 2), ("num_key_value_heads", 2, 1), ("head_dim", 32, 8),
+      ]
+      for (key, old, new) in sizes {
+        XCTAssertTrue(text.contains("\"\(key)\": \(old)"), key)
+        text = text.replacingOccurrences(of: "\"\(key)\": \(old)", with: "\"\(key)\": \(new)")
       }
       try text.write(to: folder.url("model/config.json"), atomically: true, encoding: .utf8)
       try write { $0["steps"] = .integer(steps) }

@@ -206,7 +206,7 @@ final class OptimizerTests: XCTestCase {
   }
 
   func testATensorOfBFloat16IsRoundedToTheNearest() throws {
-    let values: [Float] = [1, 1.00390625, 1.01171875, 1.0039063, -3.1415927, .infinity, .nan, 3.4e38]
+    let values: [Float] = [1, 1.00390625, 1.01171875, 1.0039064, -3.1415927, .infinity, .nan, 3.4e38]
     let stored = try StoredTensor(name: "t", shape: [values.count], roundingToBFloat16: values)
     let back = try stored.floats()
     XCTAssertEqual(back.prefix(6), [1, 1, 1.015625, 1.0078125, -3.140625, .infinity])

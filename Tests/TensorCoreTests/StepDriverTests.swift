@@ -146,7 +146,8 @@ final class StepDriverTests: XCTestCase {
         lines[0].objectValue?.keys,
         ["step", "epoch", "loss", "gradient_norm", "learning_rate", "parts/extra"])
       XCTAssertEqual(lines[1].objectValue?.keys, ["step", "epoch", "validation", "best"])
-      XCTAssertLessThan(try XCTUnwrap(driver.best?.value), 2)
+      // That of zeros, where training began.
+      XCTAssertLessThan(try XCTUnwrap(driver.best?.value), 5.25)
       let best = try SafetensorsFile(path: url.appendingPathComponent("best/model.safetensors").path)
       XCTAssertEqual(best.names, ["unused", "w"])
     }
@@ -199,12 +200,17 @@ final class StepDriverTests: XCTestCase {
       var options = Self.options(steps: 400)
       options.patience = 2
       options.averageFactor = nil
-      let (driver, outcome) = try train(url, .fresh, options: options)
-      guard case .complete(let steps) = outcome else { return XCTFail("\(outcome)") }
-      XCTAssertLessThan(steps, 400)
-      XCTAssertEqual(try XCTUnwrap(driver.best).step, steps - 8)
+      var first: StepDriver.Outcome?
+      do {
+        // The driver holds the lock of the folder.
+        let (driver, outcome) = try train(url, .fresh, options: options)
+        guard case .complete(let steps) = outcome else { return XCTFail("\(outcome)") }
+        XCTAssertLessThan(steps, 400)
+        XCTAssertEqual(try XCTUnwrap(driver.best).step, steps - 8)
+        first = outcome
+      }
       // Resuming does not go on beyond it.
-      XCTAssertEqual(try train(url, .resume, options: options).1, outcome)
+      XCTAssertEqual(try train(url, .resume, options: options).1, first)
     }
   }
 
