@@ -43,7 +43,7 @@ let package = Package(
       name: "TestSupport", dependencies: ["TensorCore", "TokenModel"], path: "Tests/TestSupport",
       swiftSettings: swiftSettings),
     .executableTarget(
-      name: "FuzzHarness", dependencies: ["RunKit", "TensorCore", "TokenModel", "Analysis"],
+      name: "FuzzHarness", dependencies: ["RunKit", "TensorCore", "TokenModel", "Analysis", "PEFT"],
       path: "Tests/FuzzHarness",
       swiftSettings: swiftSettings),
     .testTarget(name: "FuzzTests", dependencies: ["FuzzHarness"], swiftSettings: swiftSettings),

@@ -7,9 +7,9 @@ struct BenchTrainCommand: Command {
   static let name = "bench-train"
   static let summary = "time training steps of small models in one process"
   static let discussion = """
-    For the comparisons in Benchmarks/: peer_training.py writes the file with weights
-    and a batch, compare_training.py runs both sides. A step is the loss, its
-    gradients and an AdamW update.
+    For the comparisons in Benchmarks/: peer_training.py writes the file with
+    weights and a batch, compare_training.py runs both sides. A step is the loss,
+    its gradients and an AdamW update.
     """
   static let isListed = false
   static let inputs = Option<String>.required(

@@ -22,6 +22,7 @@ extension FuzzTarget {
     .run,
     .merge,
     .runFolder,
+    .training,
   ]
 
   /// Codes of the errors under test that no input file can bring up, and why.
@@ -30,6 +31,12 @@ extension FuzzTarget {
     "io_read_only": "needs a read-only disk; FaultTests",
     "io_no_space": "needs a full disk; FaultTests",
     "io_failed": "needs a failing disk; FaultTests",
+    "run_shortened": "needs a saved position beyond the end of its file; RunFolderTests, StepDriverTests",
+    "probe_no_piece": "speaks of what a contribution asks for: an answer without pieces",
+    "probe_no_padding": "speaks of what a contribution asks for: blanks without an id of padding",
+    "probe_no_donor": "needs a data set of one item to replace from; ModalityShapleyTests",
+    "probe_nothing_left": "speaks of what a contribution asks for: a prompt of nothing but what is removed",
+    "probe_not_finite": "speaks of a contribution of weights that overflow",
   ]
 
   /// Error types that speak of no input file, and who tests them.
@@ -38,6 +45,8 @@ extension FuzzTarget {
       "what is to be written is the program's own; SafetensorsFileTests, NPYFileTests, NPZFileTests",
     "UsageError": "speaks of the command line; CommandTests",
     "EvaluationError": "speaks of a well-formed record that has no answer",
+    "TrainingDataError": "speaks of well-formed data that cannot be trained on; TrainingDataErrorTests",
+    "TrainingStateError": "speaks of the state a run saved itself; StepDriverTests",
     "MeasurementError": "speaks of a run whose samples were all skipped; AttentionCommandTests",
   ]
 }
