@@ -57,7 +57,7 @@ final class AVTLlamaOracleTests: XCTestCase {
           embeddings: checkpoint.model.embeddings(prompt), context: TokenContext(roles: prompt.spans.roles)))
       try oracle.compare(answer[0].ids, with: "\(item).generated_ids")
     }
-    // Contributions come with the training core; "dataset.share" is compared by the attention probe's own test.
+    // Contributions and "dataset.share" are compared by the tests of their probes, in AnalysisTests.
     oracle.finish { $0.contains("grad_x_input") || $0.contains("shapley") || $0 == "dataset.share" }
   }
 
