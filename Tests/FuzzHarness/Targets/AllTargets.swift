@@ -37,8 +37,6 @@ extension FuzzTarget {
     "probe_nothing_left": "speaks of a well-formed model without an id that begins; ProbeErrorTests",
     "probe_not_finite": "speaks of numbers that a well-formed model computes; ProbeErrorTests",
     "run_shortened": "needs a saved position beyond the end of its file; RunFolderTests, StepDriverTests",
-    "probe_no_donor": "needs a data set of one item to replace from; ModalityShapleyTests",
-    "probe_not_finite": "speaks of a contribution of weights that overflow",
   ]
 
   /// Error types that speak of no input file, and who tests them.
