@@ -127,9 +127,9 @@ extension AttentionDefinition {
       let cells = contribution.cellCount(
         layerCount: layers.count, headCount: heads.count, groupCount: groups.count)
       try require(
-        cells.map { $0 <= 1 << 20 } ?? false, "contribution",
+        cells.map { $0 <= 1 << 16 } ?? false, "contribution",
         cells.map { "\($0) numbers" } ?? "too many numbers",
-        "at most 2^20 numbers a sample")
+        "at most 2^16 numbers a sample")
       try require(
         layers == Array(layers.indices) && heads == Array(heads.indices), "layers", "\(layers)",
         "all layers and heads from 0, as contributions need")

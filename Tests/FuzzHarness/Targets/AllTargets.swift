@@ -31,12 +31,12 @@ extension FuzzTarget {
     "io_read_only": "needs a read-only disk; FaultTests",
     "io_no_space": "needs a full disk; FaultTests",
     "io_failed": "needs a failing disk; FaultTests",
+    "probe_no_piece": "speaks of a well-formed record that has no answer; ProbeErrorTests",
+    "probe_no_padding": "speaks of a well-formed model without an id of padding; ProbeErrorTests",
+    "probe_no_donor": "speaks of a well-formed data set of one sample; ModalityShapleyTests",
+    "probe_nothing_left": "speaks of a well-formed model without an id that begins; ProbeErrorTests",
+    "probe_not_finite": "speaks of numbers that a well-formed model computes; ProbeErrorTests",
     "run_shortened": "needs a saved position beyond the end of its file; RunFolderTests, StepDriverTests",
-    "probe_no_piece": "speaks of what a contribution asks for: an answer without pieces",
-    "probe_no_padding": "speaks of what a contribution asks for: blanks without an id of padding",
-    "probe_no_donor": "needs a data set of one item to replace from; ModalityShapleyTests",
-    "probe_nothing_left": "speaks of what a contribution asks for: a prompt of nothing but what is removed",
-    "probe_not_finite": "speaks of a contribution of weights that overflow",
   ]
 
   /// Error types that speak of no input file, and who tests them.

@@ -203,8 +203,8 @@ extension FuzzTarget {
       { _ in widestRun },
       { _ in
         var wide = context(samples: 4)
-        (wide.model.layerCount, wide.model.headCount) = (1_024, 341)
-        (wide.definition.layers, wide.definition.heads) = (Array(0..<1_024), Array(0..<341))
+        (wide.model.layerCount, wide.model.headCount) = (1_024, 30)
+        (wide.definition.layers, wide.definition.heads) = (Array(0..<1_024), Array(0..<30))
         wide.definition.queries = .last
         wide.definition.groups[2].roles = [.question]
         wide.definition.contribution = ContributionDefinition(
