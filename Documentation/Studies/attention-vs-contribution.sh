@@ -108,7 +108,7 @@ cat <<END
 - Within one kind of question it hardly says which sample depends more on a medium: rank correlation over samples $(rank both-clean-blank samples image) for the image and
   $(rank both-clean-blank samples audio) for the sound where both are needed.
 - It has no sign: a question with a right hint gets $(among right question) % of the attention, with a wrong one $(among wrong question) %; its Shapley value falls from
-  $(value right-clean-blank question effect 5 | cut -c1-4) to $(value wrong-clean-blank question effect 5 | cut -c1-4).
+  $(value right-clean-blank question effect 5 | awk '{ printf "%.2f", $1 }') to $(value wrong-clean-blank question effect 5 | awk '{ printf "%.2f", $1 }').
 
 So to find the heads that read a medium, attention will do; to say how much an answer owes to it, take it away.
 END
