@@ -3,7 +3,8 @@
 #
 #   Documentation/Studies/attention-vs-contribution.sh PROGRAM MODEL FOLDER > Documentation/Studies/attention-vs-contribution.md
 #
-# `make study` calls it. FOLDER gets the run folders, with a report each.
+# `make study` calls it. FOLDER gets the run folders, with a report each; runs that are there already are not measured again, and
+# refused if the model or its data have changed since: then delete FOLDER.
 set -eu
 program=$1
 model=$2
@@ -28,7 +29,7 @@ conditions="clean noisy"
 measure() {
   run=$1
   shift
-  "$program" contribution "$model" -q --overwrite --format csv --target margin --cluster-key image --highlights 0 \
+  "$program" contribution "$model" -q --resume --format csv --target margin --cluster-key image --highlights 0 \
     -o "$folder/$run" "$@" > /dev/null
 }
 
@@ -92,18 +93,25 @@ by one command:
 
 END
 
-# The sentence to take away, with its numbers.
-awk -v ia="$(percent image-clean-blank audio attention_among)" -v is="$(percent image-clean-blank audio share)" \
-  -v ai="$(percent audio-clean-blank image attention_among)" -v as="$(percent audio-clean-blank image share)" \
-  -v ti="$(percent text-clean-blank image attention_among)" -v ta="$(percent text-clean-blank audio attention_among)" \
-  -v tsi="$(percent text-clean-blank image share)" -v tsa="$(percent text-clean-blank audio share)" \
-  -v heads="$(rank both-clean-heads 'layers x heads' '')" -v norms="$(rank both-clean-norms 'layers x heads' '')" 'BEGIN {
-  print "**What to take away.** Attention goes on to media that the answer does not use: where the question alone decides, image and"
-  printf "sound get %.1f %% of the attention on the three modalities and hold %.1f %% of the Shapley values; a question about the image\n", ti + ta, tsi + tsa
-  printf "gives the sound %s %% of its attention and %s %% of its contribution, one about the sound gives the image %s %% and %s %%.\n", ia, is, ai, as
-  printf "Over layers and heads, attention agrees with the norms of what it moves (rank correlation %s), less with what a cut of the same\n", norms
-  printf "head changes in the answer (%s). So attention shows where a model reads; for what it uses, take something away.\n", heads
-}'
+# The sentence to take away, with its numbers; its words are to be read again when the model changes.
+among() { percent "$1-clean-blank" "$2" attention_among; }
+share() { percent "$1-clean-blank" "$2" share; }
+sum() { awk -v a="$1" -v b="$2" 'BEGIN { printf "%.1f", a + b }'; }
+cat <<END
+**What to take away.** Attention shows where a model reads, not how much or which way an answer depends on it.
+
+- It finds the heads: over layers and heads it ranks what a cut of the same head changes in the answer (rank correlation $(rank both-clean-heads 'layers x heads' '') where
+  both media are needed) and repeats the norms of what it moves ($(rank both-clean-norms 'layers x heads' '')).
+- Its shares are flatter than what the answer depends on: a question about the image gives the image $(among image image) % of its attention and $(share image image) %
+  of the contributions, the sound, which it does not need, $(among image audio) % and $(share image audio) %; one about the sound gives the image $(among audio image) % and $(share audio image) %. Where
+  the question alone decides, image and sound still get $(sum "$(among text image)" "$(among text audio)") % of the attention, for $(sum "$(share text image)" "$(share text audio)") % of the contributions.
+- Within one kind of question it hardly says which sample depends more on a medium: rank correlation over samples $(rank both-clean-blank samples image) for the image and
+  $(rank both-clean-blank samples audio) for the sound where both are needed.
+- It has no sign: a question with a right hint gets $(among right question) % of the attention, with a wrong one $(among wrong question) %; its Shapley value falls from
+  $(value right-clean-blank question effect 5 | awk '{ printf "%.2f", $1 }') to $(value wrong-clean-blank question effect 5 | awk '{ printf "%.2f", $1 }').
+
+So to find the heads that read a medium, attention will do; to say how much an answer owes to it, take it away.
+END
 
 cat <<END
 
@@ -185,5 +193,5 @@ cat <<END
 One small model of 4 layers and 16 heads on made-up questions: the numbers are its own. What carries over is the way to ask. Shapley values
 depend on what stands in for an absent modality, which is why two are given; knockouts leave what other rows have already
 gathered; a margin speaks of two pieces of the vocabulary. Correlations over 12 layers-and-modalities have wide
-uncertainty and none is claimed for them.
+uncertainty, and those over samples mix kinds of questions within a row of the table.
 END
