@@ -67,14 +67,11 @@ class MemoryWatch:
         return self.peak
 
 
-class Peer:
-    """transformers in a process that waits for commands."""
+class PeerProcess:
+    """Another program that waits for commands on its standard input and answers with lines of JSON."""
 
-    def __init__(self, options, mode, tokens):
-        command = [
-            sys.executable, HERE / "peer_attention.py", options.model, "--inputs", inputs_path(options, tokens),
-            "--mode", mode, "--threads", str(options.threads), "--logits", options.logits]
-        environment = os.environ | {"OMP_NUM_THREADS": str(options.threads), "TRANSFORMERS_VERBOSITY": "error"}
+    def __init__(self, command, threads):
+        environment = os.environ | {"OMP_NUM_THREADS": str(threads), "TRANSFORMERS_VERBOSITY": "error"}
         self.process = subprocess.Popen(
             [str(word) for word in command], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
             env=environment)
@@ -94,6 +91,13 @@ class Peer:
     def close(self):
         self.process.stdin.close()
         self.process.wait()
+
+
+def start_peer(options, mode, tokens):
+    """transformers with one model and one input."""
+    return PeerProcess(
+        [sys.executable, HERE / "peer_attention.py", options.model, "--inputs", inputs_path(options, tokens),
+         "--mode", mode, "--threads", options.threads, "--logits", options.logits], options.threads)
 
 
 def inputs_path(options, tokens):
@@ -167,7 +171,7 @@ def measure_memory(options, mode, tokens):
     watch = MemoryWatch(process)
     process.communicate()
     ours = watch.stop()
-    peer = Peer(options, mode, tokens)
+    peer = start_peer(options, mode, tokens)
     watch = MemoryWatch(peer.process)
     for _ in range(WARM_UPS + 1):
         peer.ask("run")
@@ -210,7 +214,7 @@ def main():
     for tokens in options.tokens:
         for mode in options.modes:
             print(f"{tokens} tokens, {mode}", flush=True)
-            peer = Peer(options, mode, tokens)
+            peer = start_peer(options, mode, tokens)
             worst = compare_outputs(options, mode, tokens, peer)
             pairs = time_pairs(options, mode, tokens, peer)
             peer.close()

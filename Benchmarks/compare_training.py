@@ -16,7 +16,7 @@ import time
 
 import numpy
 
-from compare_attention import HERE, MemoryWatch, append_rows, processor_name, ratio_interval
+from compare_attention import HERE, MemoryWatch, PeerProcess, append_rows, processor_name, ratio_interval
 
 COMPARED_STEPS = 5
 LOSS_TOLERANCE = 1e-3
@@ -33,30 +33,10 @@ def parse_arguments():
     return parser.parse_args()
 
 
-class Peer:
-    """PyTorch in a process that waits for commands."""
-
-    def __init__(self, model, threads):
-        environment = os.environ | {"OMP_NUM_THREADS": str(threads)}
-        self.process = subprocess.Popen(
-            [sys.executable, str(HERE / "peer_training.py"), model, "--threads", str(threads)],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment)
-        self.base_memory = self.answer()["memory"]
-
-    def answer(self):
-        line = self.process.stdout.readline()
-        if not line:
-            raise RuntimeError(f"the peer ended with {self.process.wait()}")
-        return json.loads(line)
-
-    def ask(self, command):
-        self.process.stdin.write(command + "\n")
-        self.process.stdin.flush()
-        return self.answer()
-
-    def close(self):
-        self.process.stdin.close()
-        self.process.wait()
+def start_peer(options, model):
+    """PyTorch with one model."""
+    return PeerProcess(
+        [sys.executable, HERE / "peer_training.py", model, "--threads", options.threads], options.threads)
 
 
 def start_ours(options, model, path, repeats):
@@ -76,7 +56,7 @@ def run_ours(options, model, path, repeats=1):
 
 def compare_losses(options, model, path):
     ours = run_ours(options, model, path, COMPARED_STEPS - WARM_UPS)["losses"]
-    peer = Peer(model, options.threads)
+    peer = start_peer(options, model)
     theirs = [peer.ask("run")["loss"] for _ in range(COMPARED_STEPS)]
     peer.close()
     if len(ours) != COMPARED_STEPS:
@@ -99,7 +79,7 @@ def main():
             subprocess.run(
                 [sys.executable, str(HERE / "peer_training.py"), model, "--threads", "1", "--export", path], check=True)
             worst = compare_losses(options, model, path)
-            peer = Peer(model, options.threads)
+            peer = start_peer(options, model)
             for _ in range(WARM_UPS):
                 peer.ask("run")
             pairs = []
@@ -118,7 +98,7 @@ def main():
             watch = MemoryWatch(process)
             process.communicate()
             ours_peak = watch.stop()
-            peer = Peer(model, options.threads)
+            peer = start_peer(options, model)
             watch = MemoryWatch(peer.process)
             for _ in range(WARM_UPS + 3):
                 peer.ask("run")
