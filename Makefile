@@ -7,7 +7,7 @@ DATA := $(MODEL)/data/test.qa.jsonl
 RUN ?= runs/demo
 # Tests are compiled with access to internals, which changes the flags of every file: a place of their own
 # keeps the two builds from undoing each other.
-TEST := $(SWIFT) test -c release --scratch-path .build/test --disable-swift-testing
+TEST := ./.ci/test $(SWIFT) test -c release --scratch-path .build/test --disable-swift-testing
 
 # `mmprobe --version` names it.
 export MMPROBE_COMMIT := $(shell git rev-parse --short=12 HEAD 2>/dev/null)
