@@ -156,7 +156,7 @@ public struct AVTLlamaModel: LanguageModel {
   /// The rows of one medium whose normalised input is 0 everywhere, `[rows, hidden]`.
   public func blankEmbeddings(_ medium: Medium) -> Tensor {
     let size = embedding(of: medium.modality).projection.inputSize
-    return mediaEmbeddings(medium.modality, inputs: Tensor(zeros: [medium.bytes.count / size, size]))
+    return mediaEmbeddings(medium.modality, inputs: Tensor(zeros: [medium.values.count / size, size]))
   }
 
   /// The rows of several media of one modality, one medium after another, `[media * rows, hidden]`.

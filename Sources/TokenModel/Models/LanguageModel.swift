@@ -67,7 +67,7 @@ extension LanguageModel {
     }
     for medium in media {
       guard let shape = mediumShape(of: medium.modality), shape == medium.shape,
-        medium.bytes.count == shape.reduce(1, *)
+        medium.values.count == shape.reduce(1, *)
       else {
         throw .wrongMediumShape(
           sample: sample, modality: medium.modality.rawValue, found: medium.shape,

@@ -1,17 +1,93 @@
-/// One medium as a model takes it: bytes of a known shape.
+/// One medium as a model takes it: values of a known shape, and what the family needs to know about them.
 public struct Medium: Sendable, Equatable {
+  /// The elements of a medium, row-major.
+  public enum Values: Sendable, Equatable {
+    /// As stored; the model normalises them.
+    case bytes([UInt8])
+    /// As the family's preprocessing made them, normalised.
+    case numbers([Float])
+
+    /// The number of elements.
+    public var count: Int {
+      switch self {
+      case .bytes(let bytes): bytes.count
+      case .numbers(let numbers): numbers.count
+      }
+    }
+  }
+
+  /// How a medium of varying size was arranged by its preprocessing; nil where a family does not need it.
+  public struct Layout: Sendable, Equatable {
+    /// Height and width of the image before preprocessing (transformers: `image_sizes`).
+    public var originalSize: Extent?
+    /// Patches in time, from top to bottom and from left to right (transformers: `image_grid_thw`, `video_grid_thw`).
+    public var patchGrid: PatchGrid?
+    /// Rows and columns of tiles, without the overview image; (0, 0) where the image was not cut.
+    public var tiles: Extent?
+    /// For every tile the height and width that show the image, from the top left; the rest is padding
+    /// (transformers: `pixel_attention_mask`).
+    public var visibleSizes: [Extent] = []
+    /// Frames that are sound; the rest is padding (transformers: `feature_attention_mask`).
+    public var frameCount: Int?
+    /// Seconds between two steps of the patch grid in time.
+    public var secondsPerStep: Double?
+
+    /// Nothing known.
+    public init() {}
+  }
+
+  /// Rows and columns.
+  public struct Extent: Sendable, Equatable {
+    /// From top to bottom.
+    public let height: Int
+    /// From left to right.
+    public let width: Int
+    /// Rows and columns.
+    public init(height: Int, width: Int) { (self.height, self.width) = (height, width) }
+  }
+
+  /// Steps in time, rows and columns.
+  public struct PatchGrid: Sendable, Equatable {
+    /// Steps in time.
+    public let time: Int
+    /// From top to bottom.
+    public let height: Int
+    /// From left to right.
+    public let width: Int
+    /// Steps in time, rows and columns.
+    public init(time: Int, height: Int, width: Int) {
+      (self.time, self.height, self.width) = (time, height, width)
+    }
+  }
+
   /// What kind of input it is.
   public let modality: Modality
-  /// Sizes of the axes: image `[channels, height, width]`, log-mel audio `[mel bins, frames]`.
+  /// Sizes of the axes: image `[channels, height, width]` or as the family's preprocessing lays tiles and patches out,
+  /// log-mel audio `[mel bins, frames]`.
   public let shape: [Int]
   /// The elements, row-major.
-  public let bytes: [UInt8]
+  public let values: Values
+  /// How the values are arranged.
+  public let layout: Layout
   /// What the medium is called where it comes from, such as a file name or a row; samples with the same medium share it.
   public let identity: String
 
-  /// - Parameter bytes: As many as `shape` asks for.
+  /// - Parameter values: As many as `shape` asks for.
+  public init(
+    modality: Modality, shape: [Int], values: Values, layout: Layout = Layout(), identity: String
+  ) {
+    (self.modality, self.shape, self.values, self.layout) = (modality, shape, values, layout)
+    self.identity = identity
+  }
+
+  /// A medium of stored bytes.
   public init(modality: Modality, shape: [Int], bytes: [UInt8], identity: String) {
-    (self.modality, self.shape, self.bytes, self.identity) = (modality, shape, bytes, identity)
+    self.init(modality: modality, shape: shape, values: .bytes(bytes), identity: identity)
+  }
+
+  /// The stored bytes; none where the values are numbers.
+  public var bytes: [UInt8] {
+    if case .bytes(let bytes) = values { bytes } else { [] }
   }
 }
 
