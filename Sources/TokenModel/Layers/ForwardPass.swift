@@ -54,6 +54,9 @@ public struct ForwardOptions {
   public var queryBlock = 128
   /// Dropout, in training only.
   public var dropout: ForwardDropout?
+  /// The tape that keeps only the input of every layer and runs the layer again when gradients are asked for; nil keeps
+  /// all inner states. Observers see the first run, and what they see inside a layer has no gradient.
+  public var checkpointing: Tape?
 
   /// The defaults.
   public init() {}
