@@ -56,7 +56,7 @@ struct BenchTrainCommand: Command {
           model, file,
           through: RunFolder(
             at: URL(fileURLWithPath: runFolder, isDirectory: true), mode: .fresh,
-            configuration: ["command": .string(Self.name)],
+            configuration: JSONObject([("command", .string(Self.name))]),
             facts: .init(
               version: Version.number, arguments: ["mmprobe"] + session.commandLine,
               threads: Workers.threadCount)))
