@@ -33,6 +33,7 @@ public struct LinearWeight: Sendable {
   enum Storage: Sendable {
     case dense(Tensor)
     case stored(StoredTensor)
+    case quantised(QuantisedMatrix)
   }
 
   /// Rows of the matrix.
@@ -62,8 +63,17 @@ public struct LinearWeight: Sendable {
     storage = .stored(stored)
   }
 
+  /// A matrix of few bits a number.
+  public init(_ matrix: QuantisedMatrix) {
+    (outputSize, inputSize) = (matrix.rows, matrix.columns)
+    storage = .quantised(matrix)
+  }
+
+  /// The tensor of the file, where the weight is one as it stands.
+  public var storedTensor: StoredTensor? { if case .stored(let stored) = storage { stored } else { nil } }
+
   /// Whether the weight lives in a mapped file.
-  public var isMapped: Bool { if case .stored = storage { true } else { false } }
+  public var isMapped: Bool { if case .dense = storage { false } else { true } }
 
   /// x Wᵀ (+ bias): `[rows, inputSize]` to `[rows, outputSize]`.
   ///
@@ -125,6 +135,10 @@ public struct LinearWeight: Sendable {
 
   /// Tells the system that the pages of a mapped weight may be dropped; they are read again when needed.
   public func releasePages() {
-    if case .stored(let stored) = storage { stored.storage.releasePages() }
+    switch storage {
+    case .dense: break
+    case .stored(let stored): stored.storage.releasePages()
+    case .quantised(let matrix): matrix.releasePages()
+    }
   }
 }

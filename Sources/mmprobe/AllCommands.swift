@@ -3,7 +3,8 @@ enum AllCommands {
   static let list: [any Command.Type] = [
     AttentionCommand.self, ContributionCommand.self, TrainCommand.self, EvalCommand.self,
     GenerateCommand.self,
-    TokensCommand.self, InspectCommand.self, TraceCommand.self, VerifyCommand.self, ReportCommand.self,
+    TokensCommand.self, InspectCommand.self, TraceCommand.self, VerifyCommand.self, ConvertCommand.self,
+    ReportCommand.self,
     MergeCommand.self, DoctorCommand.self, BenchForwardCommand.self, BenchTrainCommand.self,
   ]
 }

@@ -77,7 +77,7 @@ public struct InvariantChecks: Sendable {
   }
 
   /// One medium of each kind with drawn bytes, then drawn ids that stand for no medium.
-  private static func prompt(_ model: any LanguageModel, tokenCount: Int, seed: Int) throws -> Prompt {
+  static func prompt(_ model: any LanguageModel, tokenCount: Int, seed: Int) throws -> Prompt {
     var stream = RandomStream(seed: seed, purpose: "verify")
     var ids: [Int] = []
     var media: [Medium] = []

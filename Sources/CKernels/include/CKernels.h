@@ -66,6 +66,13 @@ float ck_dot_f32(const void *a, const float *b, size_t n);
 float ck_dot_f16(const void *a, const float *b, size_t n);
 float ck_dot_bf16(const void *a, const float *b, size_t n);
 
+// A row of n numbers of 8 or 4 bits with a half-precision scale for each group of them (a multiple of 32 that divides
+// n): to float, and the dot product with floats.
+void ck_convert_q8(const void *codes, const void *scales, size_t group, float *out, size_t n);
+void ck_convert_q4(const void *codes, const void *scales, size_t group, float *out, size_t n);
+float ck_dot_q8(const void *codes, const void *scales, size_t group, const float *b, size_t n);
+float ck_dot_q4(const void *codes, const void *scales, size_t group, const float *b, size_t n);
+
 // One block of attention logits of one query row (online softmax).
 // On return logits[0..<n] hold exp(scale * logit - m); *running_max and *running_sum are updated and the factor by
 // which everything accumulated before must be scaled is returned. n may be 0. Masked logits are -1e36, and so is the

@@ -18,7 +18,7 @@ struct FileStatus: Sendable {
 }
 
 /// Calls on names in folders, as opposed to contents of files.
-enum FileSystem {
+public enum FileSystem {
   /// The status of what `path` names, or nil if there is nothing that can be seen.
   ///
   /// - Parameter followsLinks: Whether a symbolic link stands for what it points at.
@@ -51,7 +51,7 @@ enum FileSystem {
   }
 
   /// Makes the folder and those above it; nothing happens if it is there.
-  static func createFolder(_ path: String) throws(FileError) {
+  public static func createFolder(_ path: String) throws(FileError) {
     if unsafe mkdir(path, 0o777) == 0 { return }
     let number = errno
     let parent = (path as NSString).deletingLastPathComponent

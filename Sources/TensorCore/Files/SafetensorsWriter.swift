@@ -13,7 +13,38 @@ public enum SafetensorsWriter {
   public static func write(
     tensors: [StoredTensor], metadata: [String: String] = [:], to path: String
   ) throws {
-    let ordered = tensors.sorted {
+    try write(
+      tensors.map { tensor in
+        Part(name: tensor.name, elementType: tensor.elementType, shape: tensor.shape) { tensor.storage }
+      }, metadata: metadata, to: path)
+  }
+
+  /// A tensor whose bytes are made when they are written.
+  public struct Part {
+    /// The name in the file.
+    public let name: String
+    /// The type of one element.
+    public let elementType: ElementType
+    /// Sizes of the axes.
+    public let shape: [Int]
+    /// Makes the bytes, as many as shape and type ask for; called once.
+    public let bytes: () throws -> StoredBytes
+
+    /// A tensor to be made.
+    public init(
+      name: String, elementType: ElementType, shape: [Int], bytes: @escaping () throws -> StoredBytes
+    ) {
+      (self.name, self.elementType, self.shape, self.bytes) = (name, elementType, shape, bytes)
+    }
+
+    var byteCount: Int { elementType.byteCount(shape: shape) ?? 0 }
+  }
+
+  /// Writes tensors that are made one after another, in the order in which the file holds them.
+  ///
+  /// - Throws: As `write(tensors:metadata:to:)`; what making a tensor throws, and then there is no file.
+  public static func write(_ parts: [Part], metadata: [String: String] = [:], to path: String) throws {
+    let ordered = parts.sorted {
       let (left, right) = ($0.elementType.byteCount, $1.elementType.byteCount)
       return left == right ? $0.name.utf8.lexicographicallyPrecedes($1.name.utf8) : left > right
     }
@@ -23,16 +54,18 @@ public enum SafetensorsWriter {
     try AtomicFile.write(to: URL(fileURLWithPath: path)) { file in
       try file.write(length)
       try file.write(header)
-      for tensor in ordered {
-        try tensor.storage.withSpan { try file.write($0) }
+      for part in ordered {
+        let storage = try part.bytes()
+        require(storage.count == part.byteCount, "\(storage.count) bytes for \(part.name) of \(part.shape)")
+        try storage.withSpan { try file.write($0) }
         // A checkpoint that is copied should not fill memory on its way.
-        tensor.storage.releasePages()
+        storage.releasePages()
       }
     }
   }
 
   private static func header(
-    of tensors: [StoredTensor], metadata: [String: String], path: String
+    of tensors: [Part], metadata: [String: String], path: String
   ) throws(TensorWriteError) -> [UInt8] {
     var header = JSONObject()
     if !metadata.isEmpty {
@@ -44,7 +77,7 @@ public enum SafetensorsWriter {
       guard !tensor.name.isEmpty else { throw .emptyName(path: path) }
       guard tensor.name != "__metadata__" else { throw .reservedName(path: path, name: tensor.name) }
       guard header[tensor.name] == nil else { throw .duplicateName(path: path, name: tensor.name) }
-      let end = offset + tensor.storage.count
+      let end = offset + tensor.byteCount
       header[tensor.name] = [
         "dtype": .string(tensor.elementType.rawValue),
         "shape": .array(tensor.shape.map { .integer($0) }),

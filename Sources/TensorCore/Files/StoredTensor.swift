@@ -155,6 +155,7 @@ public enum StoredTensorError: DescribedError {
   case sizeMismatch(tensor: String, shape: [Int], found: Int, expected: Int)
   case wrongElementType(tensor: String, found: ElementType, wanted: String)
   case integerOutOfRange(tensor: String, found: UInt64)
+  case notQuantisable(tensor: String, row: Int, reason: String)
 
   /// The cases, by their word in machine-readable output.
   public enum Code: String, CaseIterable, Sendable {
@@ -162,6 +163,7 @@ public enum StoredTensorError: DescribedError {
     case sizeMismatch = "tensor_size_mismatch"
     case wrongElementType = "tensor_wrong_element_type"
     case integerOutOfRange = "tensor_integer_out_of_range"
+    case notQuantisable = "tensor_not_quantisable"
   }
 
   /// Which case this is.
@@ -171,6 +173,7 @@ public enum StoredTensorError: DescribedError {
     case .sizeMismatch: .sizeMismatch
     case .wrongElementType: .wrongElementType
     case .integerOutOfRange: .integerOutOfRange
+    case .notQuantisable: .notQuantisable
     }
   }
 
@@ -185,6 +188,8 @@ public enum StoredTensorError: DescribedError {
       "tensor \(tensor.inQuotes): found elements of type \(found.rawValue), which do not convert to \(wanted)"
     case .integerOutOfRange(let tensor, let found):
       "tensor \(tensor.inQuotes): found the element \(found), expected at most \(Int.max)"
+    case .notQuantisable(let tensor, let row, let reason):
+      "tensor \(tensor.inQuotes), row \(row): \(reason)"
     }
   }
 
@@ -194,6 +199,7 @@ public enum StoredTensorError: DescribedError {
     case .impossibleShape, .sizeMismatch: "write the tensor again with the shape it has"
     case .wrongElementType: "store the tensor with the type that is expected there"
     case .integerOutOfRange: "store the tensor as I64"
+    case .notQuantisable: "convert to bf16 or f32 instead, or get the weight files again"
     }
   }
 }

@@ -126,6 +126,17 @@ extension Kernels {
           withExtendedLifetime(panel) {}
         }
       }
+    case .quantised(let matrix):
+      let panel = TensorStorage(uninitialized: count)
+      let (columns, group) = (matrix.columns, matrix.groupSize)
+      let convert = unsafe matrix.bits == .eight ? ck_convert_q8 : ck_convert_q4
+      unsafe withRows(of: matrix) { codes, scales in
+        for (line, row) in range.enumerated() {
+          unsafe convert(codes(row), scales(row), group, panel.pointer + line * columns, columns)
+        }
+      }
+      unsafe body(panel.pointer)
+      withExtendedLifetime(panel) {}
     }
   }
 
@@ -150,6 +161,34 @@ extension Kernels {
     case .stored(let stored):
       unsafe stored.storage.withUnsafeBytes { bytes in
         if let base = bytes.baseAddress { unsafe multiply(base, stored.elementType) }
+      }
+    case .quantised(let matrix):
+      let dot = unsafe matrix.bits == .eight ? ck_dot_q8 : ck_dot_q4
+      unsafe withRows(of: matrix) { codes, scales in
+        for column in tile.panel {
+          for rows in tile.parts {
+            let sum = unsafe dot(
+              codes(column), scales(column), matrix.groupSize, source + rows.lowerBound * inner, inner)
+            unsafe target[rows.lowerBound * columns + column] =
+              sum + (bias.map { unsafe $0.base[column] } ?? 0)
+          }
+        }
+      }
+    }
+  }
+
+  /// Calls `body` with the places of the codes and of the scales of a row.
+  private static func withRows(
+    of matrix: QuantisedMatrix,
+    _ body: (_ codes: (Int) -> UnsafeRawPointer, _ scales: (Int) -> UnsafeRawPointer) -> Void
+  ) {
+    guard matrix.rows > 0 else { return }
+    let codeBytes = matrix.columns * matrix.bits.rawValue / 8
+    let scaleBytes = matrix.columns / matrix.groupSize * ElementType.f16.byteCount
+    unsafe matrix.codes.storage.withUnsafeBytes { codes in
+      unsafe matrix.scales.storage.withUnsafeBytes { scales in
+        guard let codeBase = codes.baseAddress, let scaleBase = scales.baseAddress else { return }
+        unsafe body({ unsafe codeBase + $0 * codeBytes }, { unsafe scaleBase + $0 * scaleBytes })
       }
     }
   }

@@ -137,7 +137,8 @@ struct ForwardPass {
     return output ?? attend(AttentionRequest()).output
   }
 
-  private func request(of observer: any ForwardObserver, _ layer: Int, _ keyRows: KeyRows) -> AttentionRequest?
+  private func request(of observer: any ForwardObserver, _ layer: Int, _ keyRows: KeyRows)
+    -> AttentionRequest?
   {
     if let tower {
       return observer.attentionRequest(tower: tower, layer: layer, context: context, keyRows: keyRows)

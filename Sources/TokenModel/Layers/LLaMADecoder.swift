@@ -23,8 +23,10 @@ public final class LLaMADecoder: Sendable {
     let up: any LinearLayer  // mlp.up_proj
     let down: any LinearLayer  // mlp.down_proj
 
+    var linears: [any LinearLayer] { [query, key, value, output, gate, up, down] }
+
     func releasePages() {
-      for linear in [query, key, value, output, gate, up, down] { linear.releasePages() }
+      for linear in linears { linear.releasePages() }
     }
   }
 
@@ -124,6 +126,11 @@ public final class LLaMADecoder: Sendable {
     }
     options.cache?.didAppend(context)
     return logits(hidden, pass)
+  }
+
+  /// The matrices of attention and feed-forward of all layers that are plain weights.
+  public var matrices: [LinearWeight] {
+    layers.flatMap { layer in layer.linears.compactMap { ($0 as? Linear)?.weight } }
   }
 
   /// The linear part of a layer's output projection (o_proj without its bias).

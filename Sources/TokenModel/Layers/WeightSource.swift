@@ -74,7 +74,9 @@ public struct WeightSource {
   /// - Throws: `ConfigurationError.missingTensor`, `.wrongShape`; `StoredTensorError` for a type without floats.
   public func matrix(_ name: String, rows: Int, columns: Int) throws -> LinearWeight {
     switch tensors {
-    case .files(let files): try LinearWeight(stored(files, name, shape: [rows, columns]))
+    case .files(let files):
+      try quantised(files, name, rows: rows, columns: columns)
+        ?? LinearWeight(stored(files, name, shape: [rows, columns]))
     case .memory: LinearWeight(try tensor(name, shape: [rows, columns]))
     }
   }
@@ -117,6 +119,28 @@ public struct WeightSource {
     Linear(
       weight: try matrix(name + ".weight", rows: outputSize, columns: inputSize),
       bias: hasBias ? try tensor(name + ".bias", shape: [outputSize]) : nil)
+  }
+
+  /// A matrix of few bits a number, if the files have the name as such.
+  private func quantised(
+    _ tensors: ShardedTensors, _ name: String, rows: Int, columns: Int
+  ) throws -> LinearWeight? {
+    let name = layout.name(of: prefix + name)
+    for bits in QuantisedMatrix.Bits.allCases {
+      guard let codes = tensors[name + bits.suffix] else { continue }
+      guard let scales = tensors[name + QuantisedMatrix.scaleSuffix] else {
+        throw ConfigurationError.missingTensor(
+          path: tensors.folder, tensor: name + QuantisedMatrix.scaleSuffix)
+      }
+      let expected = [rows, bits == .four ? columns / 2 : columns]
+      guard codes.shape == expected else {
+        throw ConfigurationError.wrongShape(
+          path: tensors.folder, tensor: codes.name, found: codes.shape, expected: expected)
+      }
+      return LinearWeight(
+        try QuantisedMatrix(bits: bits, rows: rows, columns: columns, codes: codes, scales: scales))
+    }
+    return nil
   }
 
   private func stored(_ tensors: ShardedTensors, _ name: String, shape: [Int]) throws -> StoredTensor {

@@ -19,6 +19,11 @@ struct VerifyCommand: Command {
     attention rows that sum to 1 and see no later row, the same logits with and
     without a cache, shares that do not depend on the block size, and the same bits
     alone and in a batch.
+
+    With --against, the same rows go through both models: the divergence of the
+    next-token distribution (KL in nats, of this model from the other) and the
+    attention share of every role, layer by layer. --data says what goes through;
+    without it one drawn sequence does. --max-divergence makes it a check.
     """
   static let reference = Option<String?>.text(
     "reference", "FILE", "safetensors file with inputs and expected outputs")
@@ -30,10 +35,17 @@ struct VerifyCommand: Command {
     "largest absolute difference of attention probabilities")
   static let tokens = Option<Int>.integer(
     "tokens", in: 8...4096, default: 40, "length of the drawn text without --reference")
+  static let against = Option<String?>.text(
+    "against", "MODEL", "model folder that this one was made from")
+  static let maxDivergence = Option<Double?>.number(
+    "max-divergence", in: .above(0, atMost: 1000), absence: "no limit",
+    "largest mean divergence in nats that passes, with --against")
   static let positionals = [Positional.model]
-  static let options = [
-    reference.declaration, tolerance.declaration, attentionTolerance.declaration, tokens.declaration,
-  ]
+  static let options =
+    [
+      reference.declaration, tolerance.declaration, attentionTolerance.declaration, tokens.declaration,
+      against.declaration, maxDivergence.declaration,
+    ] + DataOptions.declarations
   static let examples = [
     Example(purpose: "Invariants", line: "verify checkpoints/avdigits"),
     Example(purpose: "Against another program", line: "verify model --reference reference.safetensors"),
@@ -43,6 +55,9 @@ struct VerifyCommand: Command {
   private let reference: String?
   private var tolerance = ReferenceComparison.Tolerance()
   private let tokenCount: Int
+  private let against: String?
+  private let maxDivergence: Double?
+  private let data: DataOptions
 
   init(_ arguments: Arguments) throws(UsageError) {
     model = try arguments[Positional.model]
@@ -50,6 +65,16 @@ struct VerifyCommand: Command {
     tolerance.values = try arguments[Self.tolerance]
     tolerance.attention = try arguments[Self.attentionTolerance]
     tokenCount = try arguments[Self.tokens]
+    against = try arguments[Self.against]
+    maxDivergence = try arguments[Self.maxDivergence]
+    data = try DataOptions(arguments)
+    if against != nil && reference != nil {
+      throw .conflict(
+        reason: "--against compares with a model, --reference with a file", remedy: "leave one of them out")
+    }
+    if against == nil && (maxDivergence != nil || data.path != nil) {
+      throw .conflict(reason: "--max-divergence and --data are for --against", remedy: "give --against MODEL")
+    }
     if reference == nil && (arguments.isGiven(Self.tolerance) || arguments.isGiven(Self.attentionTolerance)) {
       throw .conflict(reason: "tolerances are for --reference", remedy: "give --reference, or leave them out")
     }
@@ -67,9 +92,69 @@ struct VerifyCommand: Command {
       try console.wantsJSON ? console.document(json(comparison)) : show(comparison, console)
       return comparison.passed ? .success : .checkNotPassed
     }
+    if let against { return try compare(checkpoint, with: against, session) }
     let invariants = try InvariantChecks(checkpoint, tokenCount: tokenCount, seed: session.globals.seed)
     try console.wantsJSON ? console.document(json(invariants)) : show(invariants, console)
     return invariants.passed ? .success : .checkNotPassed
+  }
+
+  private func compare(_ checkpoint: Checkpoint, with path: String, _ session: Session) throws -> ExitStatus {
+    let original = try Support.checkpoint(path)
+    var samples: [Sample] = []
+    if data.path != nil {
+      let set = try data.open()
+      samples = try (0..<data.count(of: set)).map { try set.sample(at: $0, for: checkpoint.model) }
+    }
+    let drift = try CheckpointDrift(
+      from: original, to: checkpoint, samples: samples, tokenCount: tokenCount, seed: session.globals.seed)
+    let passed = maxDivergence.map { drift.meanDivergence <= $0 } ?? true
+    if session.console.wantsJSON {
+      try session.console.document(json(drift, passed: passed))
+    } else {
+      try show(drift, session.console)
+    }
+    return passed ? .success : .checkNotPassed
+  }
+
+  private func show(_ drift: CheckpointDrift, _ console: Console) throws {
+    var table = TextTable([
+      .number("layer"), .text("keys"), .number("share in the original"), .number("in the copy"),
+      .number("difference"),
+    ])
+    for share in drift.shares {
+      table.append([
+        "\(share.layer)", share.role.rawValue, Decimals.text(share.original, places: 4),
+        Decimals.text(share.copy, places: 4), Support.scientific(share.copy - share.original),
+      ])
+    }
+    try console.write(table.text)
+    try console.line(
+      "\(Support.counted(drift.rowCount, "row")) of \(Support.counted(drift.sampleCount, "sequence")): mean divergence "
+        + "\(Support.scientific(drift.meanDivergence)) nats, largest \(Support.scientific(drift.largestDivergence)); the same token "
+        + "most likely in \(Decimals.text(100 * drift.agreement, places: 1)) % of rows")
+    if let largest = drift.largestDrift {
+      try console.line(
+        "largest drift of a share: \(Support.scientific(largest.copy - largest.original)) "
+          + "(layer \(largest.layer), \(largest.role.rawValue))")
+    }
+    if let maxDivergence, drift.meanDivergence > maxDivergence {
+      try console.line("the mean divergence is above \(Support.scientific(maxDivergence)): MISS")
+    }
+  }
+
+  private func json(_ drift: CheckpointDrift, passed: Bool) -> JSONValue {
+    let shares = drift.shares.map { share -> JSONValue in
+      [
+        "layer": .integer(share.layer), "role": .string(share.role.rawValue),
+        "original": .number(share.original), "copy": .number(share.copy),
+      ]
+    }
+    return [
+      "passed": .bool(passed), "samples": .integer(drift.sampleCount), "rows": .integer(drift.rowCount),
+      "mean_divergence_nats": JSONValue(drift.meanDivergence),
+      "max_divergence_nats": JSONValue(drift.largestDivergence), "agreement": JSONValue(drift.agreement),
+      "shares": .array(shares),
+    ]
   }
 
   private func show(_ comparison: ReferenceComparison, _ console: Console) throws {
