@@ -96,7 +96,8 @@ public struct LLaVAModel: LanguageModel {
 
   /// The projected patches, `[patches, hidden]`.
   public func mediumEmbeddings(_ medium: Medium, options: ForwardOptions) -> Tensor {
-    projector(tower, pixels: medium.numbers, images: 1, options: options)
+    let rows = projector(tower, pixels: medium.numbers, images: 1, options: options)
+    return ForwardPass.projected(rows, .vision, role: .image, options: options)
   }
 
   /// `pixel_values` `[images, channels, height, width]`.

@@ -130,7 +130,8 @@ public struct LLaVANextModel: LanguageModel {
       }
       order.append(newlineRow)
     }
-    return Tensor.concatenated([rows, newline]).gatherRows(order)
+    return ForwardPass.projected(
+      Tensor.concatenated([rows, newline]).gatherRows(order), .vision, role: .image, options: options)
   }
 
   /// `pixel_values` `[images, tiles, channels, height, width]`, filled up to the most tiles, and `image_sizes`

@@ -60,6 +60,14 @@ struct VisionProjector: Sendable {
     let rows = second(activation(first(features, pass.context)), pass.context)
     first.releasePages()
     second.releasePages()
-    return pass.site(.projected, rows)
+    return rows
+  }
+}
+
+extension ForwardPass {
+  /// Shows the finished rows of one medium, as the decoder gets them, to those who want them.
+  static func projected(_ rows: Tensor, _ tower: TensorName.Tower, role: Role, options: ForwardOptions) -> Tensor
+  {
+    ForwardPass(tower, lengths: [rows.rows], role: role, options: options).site(.projected, rows)
   }
 }
