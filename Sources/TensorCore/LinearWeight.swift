@@ -68,23 +68,34 @@ public struct LinearWeight: Sendable {
   /// x Wᵀ (+ bias): `[rows, inputSize]` to `[rows, outputSize]`.
   ///
   /// - Parameters:
-  ///   - segments: The sequences of the batch; nil when all rows are one.
+  ///   - segments: The sequences of the batch, each of which gets the bits it would get alone; nil for one product of all
+  ///     rows, which is quicker and whose last bits depend on how many there are.
   ///   - bias: `[outputSize]`, added to every row.
   public func forward(_ x: Tensor, segments: RowSegments? = nil, bias: Tensor? = nil) -> Tensor {
     require(
       x.rank == 2 && x.columns == inputSize, "\(x.shape) does not enter a \(outputSize) x \(inputSize) weight"
     )
-    let segments = segments ?? .single(x.rows)
-    require(segments.rowCount == x.rows, "segments of \(segments.rowCount) rows for \(x.rows)")
+    require(
+      (segments?.rowCount ?? x.rows) == x.rows, "segments of \(segments?.rowCount ?? 0) rows for \(x.rows)")
+    require(bias.map { $0.shape == [outputSize] } ?? true, "a bias of another size than \(outputSize)")
     let weight = detached
     let (input, matrix) = (x.detached, dense)
-    let product = Kernels.linear(x, self, segments).recorded(from: [x] + (matrix.map { [$0] } ?? [])) {
-      gradient, needs in
-      let inputGradient = needs[0] ? weight.backward(gradient) : nil
-      guard needs.count > 1 else { return [inputGradient] }
-      return [inputGradient, needs[1] ? gradient.matmul(input, transposingSelf: true) : nil]
+    let output =
+      if segments == nil, let matrix {
+        Kernels.product(
+          input, matrix.detached, bias: bias?.detached, rows: x.rows, inner: inputSize, columns: outputSize,
+          transposingOther: true)
+      } else {
+        Kernels.linear(input, weight, segments ?? .single(x.rows), bias: bias?.detached)
+      }
+    return output.recorded(from: [x] + [matrix, bias].compactMap { $0 }) { gradient, needs in
+      var gradients = [needs[0] ? weight.backward(gradient) : nil]
+      if matrix != nil {
+        gradients.append(needs[1] ? gradient.matmul(input, transposingSelf: true) : nil)
+      }
+      if bias != nil { gradients.append(needs[needs.count - 1] ? Kernels.columnSums(gradient) : nil) }
+      return gradients
     }
-    return bias.map { product + $0 } ?? product
   }
 
   /// y W: the gradient of the input from that of the output, `[rows, outputSize]` to `[rows, inputSize]`.

@@ -61,7 +61,8 @@ public struct RotaryEmbedding: Sendable {
   /// - Parameter positions: With one axis, every pair turns by it; otherwise each by its own.
   public func tables(positions: RowPositions) -> (cosine: Tensor, sine: Tensor) {
     let isShared = positions.axes.count == 1
-    require(isShared || axes.allSatisfy { $0 < positions.axes.count }, "positions without the axes of \(axes)")
+    require(
+      isShared || axes.allSatisfy { $0 < positions.axes.count }, "positions without the axes of \(axes)")
     var (cosines, sines): ([Float], [Float]) = ([], [])
     cosines.reserveCapacity(positions.count * frequencies.count)
     sines.reserveCapacity(positions.count * frequencies.count)

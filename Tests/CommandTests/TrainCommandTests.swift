@@ -214,6 +214,18 @@ final class TrainCommandTests: XCTestCase {
     XCTAssertEqual(try Self.differences(run, Self.contents(whole)), [])
   }
 
+  func testCheckpointedLayersTrainToTheSameWeights() throws {
+    let setup = try Setup()
+    var weights: [Data] = []
+    for isOn in [false, true] {
+      try setup.write { $0["activation_checkpointing"] = .bool(isOn) }
+      let run = setup.folder.path("run-\(isOn)")
+      try Program.succeed(setup.line(run))
+      weights.append(try Data(contentsOf: URL(fileURLWithPath: run + "/last/model.safetensors")))
+    }
+    XCTAssertEqual(weights[0], weights[1])
+  }
+
   func testSwitchesChangeTheModelAndItsConfiguration() throws {
     let setup = try Setup()
     try setup.write {

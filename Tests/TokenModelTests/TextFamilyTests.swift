@@ -112,11 +112,13 @@ final class TextFamilyTests: XCTestCase {
       let found = try LLaMAConfiguration(empty, defaults: widened)
       let expected: [(String, Double?)] = [
         ("vocab_size", Double(found.vocabularySize)), ("hidden_size", Double(found.hiddenSize)),
-        ("intermediate_size", Double(found.intermediateSize)), ("num_hidden_layers", Double(found.layerCount)),
+        ("intermediate_size", Double(found.intermediateSize)),
+        ("num_hidden_layers", Double(found.layerCount)),
         ("num_attention_heads", Double(found.headCount)),
         ("num_key_value_heads", Double(found.keyValueHeadCount)),
         ("max_position_embeddings", Double(found.contextLength)),
-        ("bos_token_id", found.beginID.map(Double.init)), ("eos_token_id", found.endIDs.first.map(Double.init)),
+        ("bos_token_id", found.beginID.map(Double.init)),
+        ("eos_token_id", found.endIDs.first.map(Double.init)),
         ("pad_token_id", found.paddingID.map(Double.init)),
       ]
       for (key, value) in expected {

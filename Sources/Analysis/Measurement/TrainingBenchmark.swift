@@ -1,4 +1,4 @@
-import RunKit
+public import RunKit
 public import TensorCore
 import TokenModel
 
@@ -35,13 +35,9 @@ public struct TrainingBenchmark: Sendable {
   /// - Parameter file: Tensors `weight.NAME` and `input.NAME`, and for the decoder the configuration as `settings`.
   /// - Throws: `SafetensorsError`, `StoredTensorError`, `ConfigurationError` where the file does not fit the model.
   public func run(_ model: Model, _ file: SafetensorsFile) throws -> Measurement {
-    let parameters = ParameterSet(
-      try file.tensors.filter { $0.name.hasPrefix("weight.") }.map {
-        (String($0.name.dropFirst("weight.".count)), Tensor(try $0.floats(), shape: $0.shape))
-      })
+    let parameters = try Self.parameters(file)
     let loss = try Self.loss(of: model, file)
-    let optimizer = Optimizer(
-      parameters, rule: AdamW(beta1: 0.9, beta2: 0.98), groups: [ParameterGroup(weightDecay: 0.01)])
+    let optimizer = Self.optimizer(parameters)
     var (seconds, losses) = ([Double](), [Double]())
     for step in 0..<warmUpCount + repeatCount {
       let start = ProcessFacts.monotonicSeconds
@@ -58,6 +54,55 @@ public struct TrainingBenchmark: Sendable {
       if step >= warmUpCount { seconds.append(end - start) }
     }
     return Measurement(seconds: seconds, losses: losses)
+  }
+
+  /// Measures the same steps as the loop of a training does them: through the step driver, with a line in the log for each.
+  ///
+  /// - Parameter folder: Of a new run; it holds the log and the state afterwards.
+  /// - Returns: The seconds from step to step. The last one, after which the state is saved, is left out.
+  /// - Throws: As `run(_:_:)`, and `FileError`.
+  public func run(_ model: Model, _ file: SafetensorsFile, through folder: RunFolder) throws -> Measurement {
+    let task = Task(path: file.path, loss: try Self.loss(of: model, file))
+    let parameters = try Self.parameters(file)
+    var options = StepDriver.Options(
+      schedule: LearningRateSchedule(peak: 1e-3, total: warmUpCount + repeatCount + 1))
+    (options.logInterval, options.evaluationInterval, options.saveInterval) = (1, .max, .max)
+    let driver = try StepDriver(task, optimizer: Self.optimizer(parameters), options: options, folder: folder)
+    var (seconds, losses) = ([Double](), [Double]())
+    var start = ProcessFacts.monotonicSeconds
+    _ = try driver.run { progress in
+      let end = ProcessFacts.monotonicSeconds
+      if progress.step > warmUpCount && progress.step <= warmUpCount + repeatCount {
+        seconds.append(end - start)
+      }
+      losses.append(progress.loss)
+      start = end
+    }
+    return Measurement(seconds: seconds, losses: losses)
+  }
+
+  /// The loss as the step driver wants it, with nothing to evaluate and nothing to write.
+  private struct Task: TrainingTask {
+    let path: String
+    let loss: @Sendable (WeightSource) throws -> Tensor
+    var stepsPerEpoch: Int { 1 }
+    func loss(_ parameters: [String: Tensor], at place: TrainingPlace) throws -> TrainingLoss {
+      let sum = try loss(WeightSource(in: path) { name, _ in parameters[name] })
+      return TrainingLoss(sum: sum, weight: 1, tokenCount: 0)
+    }
+    func evaluate(_ parameters: ParameterSet, step: Int) throws -> [TrainingMetric] { [] }
+    func write(_ parameters: ParameterSet, to folder: RunFolder, under name: String) throws {}
+  }
+
+  private static func parameters(_ file: SafetensorsFile) throws -> ParameterSet {
+    ParameterSet(
+      try file.tensors.filter { $0.name.hasPrefix("weight.") }.map {
+        (String($0.name.dropFirst("weight.".count)), Tensor(try $0.floats(), shape: $0.shape))
+      })
+  }
+
+  private static func optimizer(_ parameters: ParameterSet) -> Optimizer {
+    Optimizer(parameters, rule: AdamW(beta1: 0.9, beta2: 0.98), groups: [ParameterGroup(weightDecay: 0.01)])
   }
 
   private static func loss(
@@ -92,9 +137,11 @@ public struct TrainingBenchmark: Sendable {
     let stored = try file.tensor("input.ids")
     let (ids, length) = (try stored.integers(), stored.shape.last ?? 1)
     let segments = RowSegments(lengths: Array(repeating: length, count: ids.count / max(length, 1)))
-    let context = TokenContext(
+    var joined = TokenContext(
       segments: segments, positions: ids.indices.map { $0 % length },
       roles: Array(repeating: .question, count: ids.count))
+    joined.joinsSequences = true
+    let context = joined
     var labels = Array(ids.dropFirst()) + [-1]
     for last in stride(from: length - 1, to: ids.count, by: length) { labels[last] = -1 }
     let targets = labels
@@ -131,7 +178,7 @@ public struct TrainingBenchmark: Sendable {
         let bias = try vector(own, "in_proj_bias", 3 * width)
         let parts = (0..<3).map { part -> Tensor in
           let rows = part * width..<(part + 1) * width
-          return LinearWeight(matrix.slice(rows)).forward(normed, segments: segments, bias: bias.slice(rows))
+          return LinearWeight(matrix.slice(rows)).forward(normed, bias: bias.slice(rows))
         }
         let attended = attention(
           queries: parts[0], keys: parts[1], values: parts[2], sequences: sequences, mask: .full
@@ -139,14 +186,14 @@ public struct TrainingBenchmark: Sendable {
         x =
           x
           + LinearWeight(try own.tensor("out_proj.weight", shape: [width, width])).forward(
-            attended, segments: segments, bias: try vector(own, "out_proj.bias", width))
+            attended, bias: try vector(own, "out_proj.bias", width))
         let second = x.layerNorm(
           weight: try vector(source, "norm2.weight", width), bias: try vector(source, "norm2.bias", width),
           epsilon: 1e-5)
         let inner = try source.linear("linear1", from: width, to: 4 * width, hasBias: true)
         let outer = try source.linear("linear2", from: 4 * width, to: width, hasBias: true)
-        let hidden = inner.weight.forward(second, segments: segments, bias: inner.bias).gelu()
-        x = x + outer.weight.forward(hidden, segments: segments, bias: outer.bias)
+        let hidden = inner.weight.forward(second, bias: inner.bias).gelu()
+        x = x + outer.weight.forward(hidden, bias: outer.bias)
       }
       return x.reshaped(to: [batch, length, 1, width]).globalAveragePooled()
     }

@@ -97,6 +97,7 @@ public struct QuestionTask: TrainingTask {
       options.dropout = ForwardDropout(
         rate: Float(configuration.dropout), seed: seed, step: place.step * place.partCount + place.part)
     }
+    if configuration.checkpointsLayers { options.checkpointing = parameters.values.first?.tape }
     let drift = place.isLogged ? DriftObserver(batch.roles) : nil
     if let drift { options.observers = [drift] }
     let result = model.decoder.forward(batch.embeddings(model), context: batch.context, options: options)

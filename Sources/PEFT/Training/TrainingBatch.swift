@@ -80,9 +80,11 @@ struct TrainingBatch {
 
   /// Which rows belong together and what they see.
   var context: TokenContext {
-    TokenContext(
+    var context = TokenContext(
       segments: RowSegments(lengths: lengths), positions: positions, roles: roles,
       mask: .branches(prefix: prefixLengths, ids: branches))
+    context.joinsSequences = true
+    return context
   }
 
   /// The rows, `[rowCount, hidden]`: one look-up for all text, one product for all media of a modality.

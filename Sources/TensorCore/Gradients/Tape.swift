@@ -81,15 +81,20 @@ public final class Tape: Sendable {
   ///
   /// Memory is that of the output alone until then. The gradients have the same bits as without a checkpoint.
   ///
-  /// - Parameter body: It must do the same each time it is called: random numbers come from keyed streams.
-  public func checkpoint(_ body: @escaping @Sendable () -> Tensor) -> Tensor {
+  /// - Parameters:
+  ///   - first: What runs now, if not `body`: the same, with side effects that must happen once.
+  ///   - body: It must do the same each time it is called: random numbers come from keyed streams.
+  public func checkpoint(
+    first: (() -> Tensor)? = nil, _ body: @escaping @Sendable () -> Tensor
+  ) -> Tensor {
+    let first = first ?? body
     let isOutermost = state.withLock { state in
       defer { state.dependencies = state.dependencies ?? [] }
       return state.dependencies == nil
     }
     // Within another checkpoint, which will run all of it again, this one is recorded then.
-    guard isOutermost else { return body() }
-    let output = body()
+    guard isOutermost else { return first() }
+    let output = first()
     let dependencies = state.withLock { state in
       defer { state.dependencies = nil }
       return state.dependencies ?? []

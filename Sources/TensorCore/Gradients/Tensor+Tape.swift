@@ -1,6 +1,8 @@
 extension Tensor {
   /// Whether a tape follows this tensor.
   public var isTracked: Bool { node != nil }
+  /// The tape that tracks this tensor; nil for none.
+  public var tape: Tape? { node?.tape }
 
   /// The same elements, followed by no tape.
   public var detached: Tensor {

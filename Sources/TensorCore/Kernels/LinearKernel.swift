@@ -11,8 +11,10 @@ extension Kernels {
     let panel: Range<Int>
   }
 
-  /// x Wᵀ in tiles that depend on the segments and the weight alone.
-  static func linear(_ x: Tensor, _ weight: LinearWeight, _ segments: RowSegments) -> Tensor {
+  /// x Wᵀ (+ bias) in tiles that depend on the segments and the weight alone.
+  static func linear(
+    _ x: Tensor, _ weight: LinearWeight, _ segments: RowSegments, bias: Tensor?
+  ) -> Tensor {
     let (inner, columns) = (weight.inputSize, weight.outputSize)
     let output = Tensor(uninitialized: [x.rows, columns])
     let tiles = tiles(of: segments, columns: columns)
@@ -20,16 +22,21 @@ extension Kernels {
     Workers.forEachChunk(tiles.count, operations: x.rows * columns * inner) { index in
       let tile = tiles[index]
       if tile.parts.allSatisfy({ $0.count == 1 }) {
-        unsafe multiplySingleRows(tile, source.pointer, weight, into: target.pointer)
+        unsafe multiplySingleRows(tile, source.pointer, weight, bias, into: target.pointer)
         return
       }
       unsafe withPanel(weight, tile.panel) { panel in
         for rows in tile.parts {
+          let corner = unsafe target.pointer + rows.lowerBound * columns + tile.panel.lowerBound
+          if let bias {
+            unsafe repeatRow(
+              bias.base + tile.panel.lowerBound, columns: tile.panel.count, rows: rows.count, to: corner,
+              leading: columns)
+          }
           unsafe gemm(
             source.pointer + rows.lowerBound * inner, transposed: false, leading: max(inner, 1),
-            panel, transposed: true, leading: max(inner, 1),
-            target.pointer + rows.lowerBound * columns + tile.panel.lowerBound, leading: columns,
-            rows: rows.count, columns: tile.panel.count, inner: inner)
+            panel, transposed: true, leading: max(inner, 1), corner, leading: columns,
+            rows: rows.count, columns: tile.panel.count, inner: inner, beta: bias == nil ? 0 : 1)
         }
       }
     }
@@ -124,7 +131,7 @@ extension Kernels {
 
   /// Single rows times a panel: a dot product for each row and weight row, which is read once in its stored type.
   private static func multiplySingleRows(
-    _ tile: Tile, _ source: UnsafePointer<Float>, _ weight: LinearWeight,
+    _ tile: Tile, _ source: UnsafePointer<Float>, _ weight: LinearWeight, _ bias: Tensor?,
     into target: UnsafeMutablePointer<Float>
   ) {
     let (inner, columns) = (weight.inputSize, weight.outputSize)
@@ -133,8 +140,8 @@ extension Kernels {
       for column in tile.panel {
         let line = unsafe weights + column * inner * type.byteCount
         for rows in tile.parts {
-          unsafe target[rows.lowerBound * columns + column] = unsafe dot(
-            line, source + rows.lowerBound * inner, inner)
+          let sum = unsafe dot(line, source + rows.lowerBound * inner, inner)
+          unsafe target[rows.lowerBound * columns + column] = sum + (bias.map { unsafe $0.base[column] } ?? 0)
         }
       }
     }

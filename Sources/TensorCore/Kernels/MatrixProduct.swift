@@ -71,22 +71,34 @@ extension Tensor {
 }
 
 extension Kernels {
-  /// Sizes of the tiles of a product, from its shape alone: enough tiles for many threads, large enough to be quick.
+  /// Sizes of the tiles of a product, from its shape alone. Every tile has its rows and columns copied into the order of
+  /// OpenBLAS's loops, so that many tiles cost time: large outputs are cut in at least eight for many threads, small ones
+  /// in four.
   private static func tileSizes(rows: Int, columns: Int) -> (rows: Int, columns: Int) {
-    var (tileRows, tileColumns) = (tileRows, tileColumns)
+    var (tileRows, tileColumns) = (1024, 1024)
+    let enough = rows * columns >= 1 << 20 ? 8 : 4
     func count() -> Int {
       ((rows + tileRows - 1) / tileRows) * ((columns + tileColumns - 1) / tileColumns)
     }
-    while count() < 8 && max(tileRows, tileColumns) > 64 {
+    while count() < enough && max(tileRows, tileColumns) > 64 {
       if tileRows >= tileColumns { tileRows /= 2 } else { tileColumns /= 2 }
     }
     return (tileRows, tileColumns)
   }
 
+  /// Writes a row into every row of a tile; a product with `beta` 1 then adds to it.
+  static func repeatRow(
+    _ row: UnsafePointer<Float>, columns: Int, rows: Int, to tile: UnsafeMutablePointer<Float>, leading: Int
+  ) {
+    for line in 0..<rows { unsafe (tile + line * leading).update(from: row, count: columns) }
+  }
+
   /// See `Tensor.matmul`.
-  fileprivate static func product(
-    _ left: Tensor, _ right: Tensor, rows: Int, inner: Int, columns: Int, transposingSelf: Bool,
-    transposingOther: Bool
+  ///
+  /// - Parameter bias: `[columns]`, added to every row.
+  static func product(
+    _ left: Tensor, _ right: Tensor, bias: Tensor? = nil, rows: Int, inner: Int, columns: Int,
+    transposingSelf: Bool = false, transposingOther: Bool = false
   ) -> Tensor {
     let output = Tensor(uninitialized: [rows, columns])
     let tile = tileSizes(rows: rows, columns: columns)
@@ -97,11 +109,16 @@ extension Kernels {
     Workers.forEachChunk(rowTiles.count * columnTiles.count, operations: rows * columns * inner) { tile in
       let (rowTile, columnTile) = (rowTiles[tile / columnTiles.count], columnTiles[tile % columnTiles.count])
       let (row, column) = (rowTile.lowerBound, columnTile.lowerBound)
+      let corner = unsafe c.pointer + row * columns + column
+      if let bias {
+        unsafe repeatRow(
+          bias.base + column, columns: columnTile.count, rows: rowTile.count, to: corner, leading: columns)
+      }
       unsafe gemm(
         a.pointer + (transposingSelf ? row : row * lda), transposed: transposingSelf, leading: lda,
         b.pointer + (transposingOther ? column * ldb : column), transposed: transposingOther, leading: ldb,
-        c.pointer + row * columns + column, leading: max(columns, 1),
-        rows: rowTile.count, columns: columnTile.count, inner: inner)
+        corner, leading: max(columns, 1), rows: rowTile.count, columns: columnTile.count, inner: inner,
+        beta: bias == nil ? 0 : 1)
     }
     return output
   }

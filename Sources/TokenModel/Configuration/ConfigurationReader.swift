@@ -142,7 +142,8 @@ public struct ConfigurationReader: Sendable {
     guard let value = value(key) else { return nil }
     guard let list = value.arrayValue, list.count <= limit else {
       throw .wrongKind(
-        path: path, key: prefix + key, found: value.kind, expected: "a list of at most \(limit) whole numbers")
+        path: path, key: prefix + key, found: value.kind, expected: "a list of at most \(limit) whole numbers"
+      )
     }
     var integers: [Int] = []
     for element in list {

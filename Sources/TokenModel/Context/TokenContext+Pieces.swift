@@ -47,8 +47,10 @@ extension TokenContext {
   }
 
   private func rowwise(_ segments: RowSegments, rows: [Int]) -> TokenContext {
-    TokenContext(
+    var context = TokenContext(
       segments: segments, positions: positions.selecting(rows), roles: rows.map { roles[$0] }, mask: .full,
       phase: phase)
+    context.joinsSequences = joinsSequences
+    return context
   }
 }

@@ -21,6 +21,9 @@ public struct TokenContext: Sendable {
   public let mask: AttentionMask
   /// Prompt or single tokens.
   public let phase: Phase
+  /// Whether linear layers may multiply the rows of all sequences in one product: quicker, but the last bits of a
+  /// sequence then depend on what else is in the batch. For training only.
+  public var joinsSequences = false
   /// Whether no row depends on later prompt rows, so that a cached prefix may be used again.
   public var promptIsCausal: Bool { mask == .causal }
 

@@ -54,6 +54,9 @@ public struct ForwardOptions {
   public var queryBlock = 128
   /// Dropout, in training only.
   public var dropout: ForwardDropout?
+  /// The tape that keeps only the input of every layer and runs the layer again when gradients are asked for; nil keeps
+  /// all inner states. Observers see the first run, and what they see inside a layer has no gradient.
+  public var checkpointing: Tape?
 
   /// The defaults.
   public init() {}
@@ -134,7 +137,8 @@ struct ForwardPass {
     return output ?? attend(AttentionRequest()).output
   }
 
-  private func request(of observer: any ForwardObserver, _ layer: Int, _ keyRows: KeyRows) -> AttentionRequest?
+  private func request(of observer: any ForwardObserver, _ layer: Int, _ keyRows: KeyRows)
+    -> AttentionRequest?
   {
     if let tower {
       return observer.attentionRequest(tower: tower, layer: layer, context: context, keyRows: keyRows)

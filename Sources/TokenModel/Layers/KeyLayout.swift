@@ -51,7 +51,9 @@ public struct KeyLayout: Sendable, Equatable {
   /// The family's own name of a tensor of a file, whichever alternative it uses; nil where it belongs to no part.
   public func ownName(of name: String) -> String? {
     let known = parts.flatMap { part in part.alternatives.map { (part.prefix, $0) } }
-    let match = known.filter { name == $0.1 || name.hasPrefix($0.1 + ".") }.max { $0.1.utf8.count < $1.1.utf8.count }
+    let match = known.filter { name == $0.1 || name.hasPrefix($0.1 + ".") }.max {
+      $0.1.utf8.count < $1.1.utf8.count
+    }
     return match.map { $0.0 + name.dropFirst($0.1.count) }
   }
 }

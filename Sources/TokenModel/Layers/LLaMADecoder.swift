@@ -5,7 +5,8 @@ public import TensorCore
 ///     h ← h + o_proj(attention(rope(q_proj n), rope(k_proj n), v_proj n)),   n = rms_norm(h)
 ///     h ← h + down_proj(silu(gate_proj n) · up_proj n),                      n = rms_norm(h)
 ///
-/// Queries and keys may pass a norm of each head first. With `swin_norm` the norms stand behind attention and feed-forward, not before: h ← h + rms_norm(attention(h)).
+/// Queries and keys may pass a norm of each head before rotation. With `swin_norm` the norms stand behind attention and
+/// feed-forward, not before: h ← h + rms_norm(attention(h)).
 ///
 /// Source: Touvron et al., "LLaMA", 2023, arXiv:2302.13971, section 2.2.
 public final class LLaMADecoder: Sendable {
@@ -119,8 +120,7 @@ public final class LLaMADecoder: Sendable {
     var hidden = pass.site(.embeddings, embeddings)
     for (index, layer) in layers.enumerated() {
       hidden = pass.site(.input, layer: index, hidden)
-      hidden = attend(layer, index, hidden, tables, pass)
-      hidden = pass.site(.output, layer: index, feedForward(layer, index, hidden, pass))
+      hidden = pass.site(.output, layer: index, inside(layer, index, hidden, tables, pass))
       layer.releasePages()
     }
     options.cache?.didAppend(context)
@@ -141,6 +141,26 @@ public final class LLaMADecoder: Sendable {
   public func outputBias(layer index: Int, context: TokenContext) -> Tensor {
     let output = layers[index].output
     return output(Tensor(zeros: [1, output.inputSize]), context).reshaped(to: [output.outputSize])
+  }
+
+  /// Attention and feed-forward of a layer; with a checkpoint only the input is kept.
+  private func inside(
+    _ layer: Layer, _ index: Int, _ hidden: Tensor, _ tables: (cosine: Tensor, sine: Tensor),
+    _ pass: ForwardPass
+  ) -> Tensor {
+    let run: @Sendable (ForwardPass) -> Tensor = { pass in
+      self.feedForward(layer, index, self.attend(layer, index, hidden, tables, pass), pass)
+    }
+    guard let tape = pass.options.checkpointing else { return run(pass) }
+    require(pass.options.cache == nil, "a cache would be extended twice by a checkpoint")
+    let (context, interventions) = (pass.context, pass.options.interventions)
+    let (queryBlock, dropout) = (pass.options.queryBlock, pass.options.dropout)
+    return tape.checkpoint(first: { run(pass) }) {
+      var options = ForwardOptions()
+      options.interventions = interventions
+      (options.queryBlock, options.dropout, options.checkpointing) = (queryBlock, dropout, tape)
+      return run(ForwardPass(context: context, options: options))
+    }
   }
 
   private func attend(
@@ -215,8 +235,8 @@ public final class LLaMADecoder: Sendable {
     let isWatched = [TensorName.Site.feedForwardNorm, .gate, .up, .feedForwardOutput].contains {
       pass.isWatched($0, layer: index)
     }
-    // A tape keeps the inner states anyway.
-    if isWatched || hidden.isTracked {
+    // A tape keeps the inner states anyway, or a checkpoint asks for the same products both times.
+    if isWatched || hidden.isTracked || pass.options.checkpointing != nil {
       return feedForwardRows(layer, index, hidden, pass)
     }
     // Without a watcher the rows go through in pieces, so that the inner width costs no memory of its own.

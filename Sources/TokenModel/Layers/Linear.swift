@@ -34,7 +34,7 @@ public struct Linear: LinearLayer {
 
   /// x Wᵀ + b for rows of any number of sequences.
   public func callAsFunction(_ x: Tensor, _ context: TokenContext) -> Tensor {
-    weight.forward(x, segments: context.segments, bias: bias)
+    weight.forward(x, segments: context.joinsSequences ? nil : context.segments, bias: bias)
   }
 
   /// Gives mapped pages back to the system.

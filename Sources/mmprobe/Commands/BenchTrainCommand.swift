@@ -1,6 +1,7 @@
 import Analysis
 import RunKit
 import TensorCore
+import Foundation
 
 /// `mmprobe bench-train`: how long a training step takes.
 struct BenchTrainCommand: Command {
@@ -9,7 +10,8 @@ struct BenchTrainCommand: Command {
   static let discussion = """
     For the comparisons in Benchmarks/: peer_training.py writes the file with
     weights and a batch, compare_training.py runs both sides. A step is the loss,
-    its gradients and an AdamW update.
+    its gradients and an AdamW update. With --run the steps go through the loop that
+    trains everything here, with a log, so that its cost can be told.
     """
   static let isListed = false
   static let inputs = Option<String>.required(
@@ -20,9 +22,12 @@ struct BenchTrainCommand: Command {
     "warmup", in: 0...1000, default: 2, unit: "steps", "steps before them")
   static let model = Option<TrainingBenchmark.Model>.choice(
     "model", "MODEL", default: .decoder, "what is trained")
+  static let runFolder = Option<String?>.text(
+    "run", "FOLDER", "new run folder; the steps go through the step driver")
   static let positionals: [Positional] = []
   static let options = [
     model.declaration, inputs.declaration, repeats.declaration, warmUps.declaration,
+    runFolder.declaration,
   ]
   static let examples = [
     Example(
@@ -32,17 +37,32 @@ struct BenchTrainCommand: Command {
 
   private let model: TrainingBenchmark.Model
   private let inputs: String
+  private let runFolder: String?
   private var benchmark = TrainingBenchmark()
 
   init(_ arguments: Arguments) throws(UsageError) {
     model = try arguments[Self.model]
     inputs = try arguments[Self.inputs]
+    runFolder = try arguments[Self.runFolder]
     benchmark.repeatCount = try arguments[Self.repeats]
     benchmark.warmUpCount = try arguments[Self.warmUps]
   }
 
   func run(_ session: Session) throws -> ExitStatus {
-    let measurement = try benchmark.run(model, SafetensorsFile(path: inputs))
+    let file = try SafetensorsFile(path: inputs)
+    let measurement =
+      if let runFolder {
+        try benchmark.run(
+          model, file,
+          through: RunFolder(
+            at: URL(fileURLWithPath: runFolder, isDirectory: true), mode: .fresh,
+            configuration: JSONObject([("command", .string(Self.name))]),
+            facts: .init(
+              version: Version.number, arguments: ["mmprobe"] + session.commandLine,
+              threads: Workers.threadCount)))
+      } else {
+        try benchmark.run(model, file)
+      }
     if session.console.wantsJSON {
       try session.console.document([
         "model": .string(model.rawValue), "threads": .integer(Workers.threadCount),
