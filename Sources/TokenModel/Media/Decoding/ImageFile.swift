@@ -25,12 +25,16 @@ struct ImageFile {
     }
     let header = ImageHeader(bytes)
     if let size = header.size { try Self.check(size.height, size.width, path: url.path) }
-    let image =
-      if let planes = PlanarFormat(header) {
-        try planar(url, planes)
-      } else {
-        try any(url, isSizeKnown: header.size != nil)
-      }
+    let image: RGBImage
+    if let format = PlanarFormat(header) {
+      image = try format.image(planes(url, format.name, byteCount: format.byteCount))
+    } else if case .webp(isLossy: true) = header.kind, let size = header.size {
+      let size = Medium.Extent(height: size.height, width: size.width)
+      image = try WebPColor.image(
+        planes(url, "yuv420p", byteCount: WebPColor.byteCount(size)), size)
+    } else {
+      image = try any(url, isSizeKnown: header.size != nil)
+    }
     return image.upright(from: header.orientation)
   }
 
@@ -53,23 +57,21 @@ struct ImageFile {
     try check(height, width, path: path)
   }
 
-  /// An image whose brightness and colour differences come apart, so that they are put together as libjpeg and libwebp
-  /// do it and not as a video player does.
-  private func planar(_ url: URL, _ format: PlanarFormat) throws -> RGBImage {
+  /// Brightness and colour differences, which are put together here as libjpeg and libwebp do it and not as a video
+  /// player does.
+  private func planes(_ url: URL, _ format: String, byteCount: Int) throws -> [UInt8] {
     var bytes: [UInt8] = []
-    bytes.reserveCapacity(format.byteCount)
-    let output = ["-map", "0:v:0", "-frames:v", "1", "-f", "rawvideo", "-pix_fmt", format.name]
-    try ffmpeg.decode(
-      url, .image, options: Self.decoderOptions, output: output, byteLimit: format.byteCount
-    ) {
+    bytes.reserveCapacity(byteCount)
+    let output = ["-map", "0:v:0", "-frames:v", "1", "-f", "rawvideo", "-pix_fmt", format]
+    try ffmpeg.decode(url, .image, options: Self.decoderOptions, output: output, byteLimit: byteCount) {
       bytes += $0
       return true
     }
-    guard bytes.count == format.byteCount else {
+    guard bytes.count == byteCount else {
       throw MediaError.notDecodable(
-        path: url.path, reason: "\(bytes.count) of \(format.byteCount) bytes could be decoded")
+        path: url.path, reason: "\(bytes.count) of \(byteCount) bytes could be decoded")
     }
-    return format.image(bytes)
+    return bytes
   }
 
   private static let decoderOptions = [

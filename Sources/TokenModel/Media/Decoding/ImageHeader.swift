@@ -11,7 +11,8 @@ struct ImageHeader: Equatable {
     /// - transform: Of an Adobe segment.
     case jpeg(components: [Sampling], transform: Int?)
     case png
-    case webp
+    /// - isLossy: One picture of brightness and colour differences.
+    case webp(isLossy: Bool)
     case other
   }
 
@@ -100,8 +101,8 @@ struct ImageHeader: Equatable {
   }
 
   private mutating func readWebP(_ reader: HeaderBytes) {
-    kind = .webp
-    var offset = 12
+    var (isLossy, offset) = (false, 12)
+    defer { kind = .webp(isLossy: isLossy) }
     while let length = reader.number(offset + 4, 4, isBig: false) {
       let contents = offset + 8
       if reader.starts(with: Array("VP8X".utf8), at: offset),
@@ -109,11 +110,12 @@ struct ImageHeader: Equatable {
         let height = reader.number(contents + 7, 3, isBig: false)
       {
         size = (height + 1, width + 1)
-      } else if size == nil, reader.starts(with: Array("VP8 ".utf8), at: offset),
+      } else if reader.starts(with: Array("VP8 ".utf8), at: offset),
         let width = reader.number(contents + 6, 2, isBig: false),
         let height = reader.number(contents + 8, 2, isBig: false)
       {
-        size = (height & 0x3FFF, width & 0x3FFF)
+        isLossy = true
+        if size == nil { size = (height & 0x3FFF, width & 0x3FFF) }
       } else if size == nil, reader.starts(with: Array("VP8L".utf8), at: offset),
         let bits = reader.number(contents + 1, 4, isBig: false)
       {
