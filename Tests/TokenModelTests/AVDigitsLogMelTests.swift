@@ -108,6 +108,8 @@ final class AVDigitsLogMelTests: XCTestCase {
       .tooLarge(path: "p", what: "w", found: 2, limit: 1),
       .wrongSampleRate(path: "p", found: 1, expected: 2), .wrongLength(path: "p", found: 1, expected: 2),
       .wrongImageSize(path: "p", found: [1], expected: [2]),
+      .unsupportedShape(path: "p", found: [1, 2], expected: "e"), .notDecodable(path: "p", reason: "r"),
+      .noStream(path: "p", kind: "k"),
     ]
     XCTAssertEqual(Set(errors.map(\.code)), Set(MediaError.Code.allCases))
     for error in errors {

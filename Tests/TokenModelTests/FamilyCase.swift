@@ -21,7 +21,9 @@ struct FamilyCase {
   }
 
   /// The model of a fixture, with some keys of its configuration changed.
-  static func model(_ name: String, configuration: String = "config.json", changing changes: [String: JSONValue] = [:])
+  static func model(
+    _ name: String, configuration: String = "config.json", changing changes: [String: JSONValue] = [:]
+  )
     throws -> any LanguageModel
   {
     let folder = Fixtures.url(name)

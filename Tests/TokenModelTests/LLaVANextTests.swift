@@ -31,7 +31,8 @@ final class LLaVANextTests: XCTestCase {
       }
       try family.compareTower(
         family.inputs("B", media),
-        (0...3).map { ("B.vision.hidden.\($0)", "vision.hidden.\($0)") }
+        [("B.image_features", "vision.projected")]
+          + (0...3).map { ("B.vision.hidden.\($0)", "vision.hidden.\($0)") }
           + (0..<3).map { ("B.vision.attn.\($0)", "vision.attention.\($0)") })
       try compareGeneration(family)
       oracle.finish()

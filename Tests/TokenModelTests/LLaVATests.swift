@@ -31,7 +31,8 @@ final class LLaVATests: XCTestCase {
         + [("vision.last_hidden_state", "vision.hidden.\(layers)"), ("image_features", "vision.projected")])
     let tower = try XCTUnwrap(model as? LLaVAModel).tower
     let last = try XCTUnwrap(
-      tower.hiddenStates(pixels: pixels.floats(), images: 2, states: [layers], options: ForwardOptions()).first)
+      tower.hiddenStates(pixels: pixels.floats(), images: 2, states: [layers], options: ForwardOptions())
+        .first)
     try oracle.compare(
       tower.pooled(last).hostValues(), with: "vision.pooler_output", absolute: family.bound("hidden_abs"))
 
@@ -90,7 +91,9 @@ final class LLaVATests: XCTestCase {
       let temporary = try TemporaryDirectory()
       // Each name of this layout is the name of the same tensor in the family's own words.
       let byOwnName = Dictionary(
-        uniqueKeysWithValues: try files.tensors.map { (try XCTUnwrap(LLaVAModel.keys.ownName(of: $0.name)), $0) })
+        uniqueKeysWithValues: try files.tensors.map {
+          (try XCTUnwrap(LLaVAModel.keys.ownName(of: $0.name)), $0)
+        })
       let tensors = try theirs.map { name in
         try XCTUnwrap(byOwnName[try XCTUnwrap(LLaVAModel.keys.ownName(of: name))], name).renamed(name)
       }
@@ -256,10 +259,14 @@ final class LLaVATests: XCTestCase {
       } catch { return error.localizedDescription }
     }
     XCTAssertEqual(
-      message(try StoredTensor(name: "pixel_values", shape: [1, 3, 28, 28], bytes: [UInt8](repeating: 0, count: 2352))),
+      message(
+        try StoredTensor(
+          name: "pixel_values", shape: [1, 3, 28, 28], bytes: [UInt8](repeating: 0, count: 2352))),
       "in: \"pixel_values\" has elements of type U8, expected floating-point numbers, such as f32")
     XCTAssertEqual(
-      message(try StoredTensor(name: "pixel_values", shape: [3, 28, 28], floats: [Float](repeating: 0, count: 2352))),
+      message(
+        try StoredTensor(
+          name: "pixel_values", shape: [3, 28, 28], floats: [Float](repeating: 0, count: 2352))),
       "in: \"pixel_values\" has shape [3, 28, 28], expected [any, 3, 28, 28]")
     XCTAssertEqual(
       message(try StoredTensor(name: "input_ids", shape: [1, 2], floats: [1, 2])),

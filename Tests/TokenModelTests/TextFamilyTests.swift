@@ -61,12 +61,12 @@ final class TextFamilyTests: XCTestCase {
     XCTAssertTrue(answer.logProbabilities.allSatisfy(\.isFinite))
   }
 
-  /// With `swin_norm` the norms stand behind attention and feed-forward; the layers by hand.
-  func testSwinNormIsAnotherModel() throws {
-    let plain = try FamilyCase.model("chameleon")
-    let swin = try FamilyCase.model("chameleon", changing: ["swin_norm": true])
-    XCTAssertTrue(swin.decoder.configuration.normalisesOutputs)
-    XCTAssertFalse(plain.decoder.configuration.normalisesOutputs)
+  /// With `swin_norm` the norms stand behind attention and feed-forward.
+  func testEveryTensorOfChameleonWithNormsBehind() throws {
+    let model = try XCTUnwrap(FamilyCase.model("chameleon", changing: ["swin_norm": true]) as? ChameleonModel)
+    let family = try FamilyCase("chameleon_swin", model: model)
+    try family.compareDecoder("a", family.inputs("a")) { model.imageIDs.contains($0) }
+    family.oracle.finish()
   }
 
   func testALayerTooFewIsRefused() throws {
@@ -91,7 +91,7 @@ final class TextFamilyTests: XCTestCase {
     XCTAssertNil(error(["use_sliding_window": true, "sliding_window": 16, "max_window_layers": 3]))
     XCTAssertEqual(
       error(["use_sliding_window": true, "sliding_window": 16, "max_window_layers": 2])?.contains(
-        "\"sliding_window\" is \"16\""), true)
+        "\"sliding_window\" is 16"), true)
   }
 
   /// The defaults of the code are those of transformers' classes.
@@ -112,11 +112,13 @@ final class TextFamilyTests: XCTestCase {
       let found = try LLaMAConfiguration(empty, defaults: widened)
       let expected: [(String, Double?)] = [
         ("vocab_size", Double(found.vocabularySize)), ("hidden_size", Double(found.hiddenSize)),
-        ("intermediate_size", Double(found.intermediateSize)), ("num_hidden_layers", Double(found.layerCount)),
+        ("intermediate_size", Double(found.intermediateSize)),
+        ("num_hidden_layers", Double(found.layerCount)),
         ("num_attention_heads", Double(found.headCount)),
         ("num_key_value_heads", Double(found.keyValueHeadCount)),
         ("max_position_embeddings", Double(found.contextLength)),
-        ("bos_token_id", found.beginID.map(Double.init)), ("eos_token_id", found.endIDs.first.map(Double.init)),
+        ("bos_token_id", found.beginID.map(Double.init)),
+        ("eos_token_id", found.endIDs.first.map(Double.init)),
         ("pad_token_id", found.paddingID.map(Double.init)),
       ]
       for (key, value) in expected {

@@ -89,15 +89,17 @@ struct CoalitionPass {
     let first = spans.first { players.contains($0.role) }?.positions.lowerBound ?? item.prompt.count
     // Each coalition as pieces of rows after the shared ones. Absent rows are taken in order from those of their player,
     // since a modality can have several spans; all that are left come with its last span.
-    var branches: [(parts: [Tensor], roles: [Role])] = []
+    // `rows` are the rows of the prompt whose places they take.
+    var branches: [(parts: [Tensor], roles: [Role], rows: [Int])] = []
     for coalition in 0..<1 << players.count {
-      var branch: (parts: [Tensor], roles: [Role]) = ([], [])
+      var branch: (parts: [Tensor], roles: [Role], rows: [Int]) = ([], [], [])
       var used: [Role: Int] = [:]
       for (index, span) in spans.enumerated() where span.positions.upperBound > first {
         let positions = max(first, span.positions.lowerBound)..<span.positions.upperBound
         guard let player = players.firstIndex(of: span.role), coalition >> player & 1 == 0 else {
           branch.parts.append(item.embeddings.slice(positions))
           branch.roles += [Role](repeating: span.role, count: positions.count)
+          branch.rows += positions
           continue
         }
         guard let rows = absent[span.role] else { continue }
@@ -107,6 +109,7 @@ struct CoalitionPass {
         used[span.role] = end
         if end > start { branch.parts.append(rows.slice(start..<end)) }
         branch.roles += [Role](repeating: span.role, count: end - start)
+        branch.rows += (0..<end - start).map { min(positions.lowerBound + $0, positions.upperBound - 1) }
       }
       branches.append(branch)
     }
@@ -116,7 +119,7 @@ struct CoalitionPass {
     guard shared >= 0 else { throw .nothingLeft(sample: sample) }
     var parts: [Tensor] = shared > 0 ? [item.embeddings.slice(0..<shared)] : []
     var roles = Array(item.roles[..<shared])
-    var positions = Array(0..<shared)
+    var (positions, rows) = (Array(0..<shared), Array(0..<shared))
     var ids = [Int](repeating: -1, count: shared)
     var lastRows: [Int] = []
     for (number, branch) in branches.enumerated() {
@@ -125,12 +128,16 @@ struct CoalitionPass {
       let own = (needsRow ? [item.roles[shared]] : []) + branch.roles
       roles += own
       positions += shared..<shared + own.count
+      rows += (needsRow ? [shared] : []) + branch.rows
       ids += [Int](repeating: number, count: own.count)
       lastRows.append(roles.count - 1)
     }
     embeddings = Tensor.concatenated(parts)
+    // On one axis the rows that are left close up; on several each keeps its place, since a grid cannot.
+    let own = item.prompt.positions
     context = TokenContext(
-      segments: .single(roles.count), positions: positions, roles: roles,
+      segments: .single(roles.count),
+      positions: own.axes.count == 1 ? RowPositions(positions) : own.selecting(rows), roles: roles,
       mask: .branches(prefix: [shared], ids: [ids]))
     self.lastRows = lastRows
   }

@@ -139,7 +139,8 @@ public struct InvariantChecks: Sendable {
       ?? []
     for row in first..<count {
       let step = TokenContext(
-        segments: .single(1), positions: context.positions.selecting([row]), roles: [context.roles[row]], cachedRoles: cache.roles,
+        segments: .single(1), positions: context.positions.selecting([row]), roles: [context.roles[row]],
+        cachedRoles: cache.roles,
         phase: .decode)
       let result = model.decoder.forward(embeddings.slice(row..<row + 1), context: step, options: options)
       rows += result.logits?.hostRows() ?? []
@@ -170,7 +171,8 @@ public struct InvariantChecks: Sendable {
     let count = context.roles.count
     let short = count / 3
     let together = TokenContext(
-      segments: RowSegments(lengths: [short, count]), positions: context.positions.selecting(0..<short).appending(context.positions),
+      segments: RowSegments(lengths: [short, count]),
+      positions: context.positions.selecting(0..<short).appending(context.positions),
       roles: context.roles[..<short] + context.roles)
     let rows = forward(
       Tensor.concatenated([embeddings.slice(0..<short), embeddings]), context: together,

@@ -87,7 +87,8 @@ public struct ReferenceComparison: Sendable {
   ) throws -> Row {
     let expectedShape = output.tensor.shape
     // Rows of a tower may lie in a batch or one after another.
-    let isSameRows = isOfTower && !isAttention && expectedShape.last == ours.shape.last
+    let isSameRows =
+      isOfTower && !isAttention && expectedShape.last == ours.shape.last
       && expectedShape.reduce(1, *) == ours.elementCount
     guard expectedShape == ours.shape || [1] + expectedShape == ours.shape || isSameRows else {
       return Row(

@@ -21,6 +21,20 @@ public enum FileReader {
     }
   }
 
+  /// The first bytes of a regular file; fewer if it is shorter.
+  ///
+  /// - Throws: As `bytes(of:limit:)`.
+  public static func start(of url: URL, count: Int) throws(FileError) -> [UInt8] {
+    let file = try OpenFile(url.path, for: .reading)
+    var bytes: [UInt8] = []
+    while bytes.count < count {
+      let block = try file.read(upTo: count - bytes.count)
+      if block.isEmpty { break }
+      bytes += block
+    }
+    return bytes
+  }
+
   /// All text of a UTF-8 file, without a byte-order mark.
   ///
   /// - Throws: As `bytes(of:limit:)`, and `FileError.notText`.

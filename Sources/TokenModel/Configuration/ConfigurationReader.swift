@@ -93,6 +93,35 @@ public struct ConfigurationReader: Sendable {
     return number
   }
 
+  /// `count` numbers above `lowerBound`; one number stands for all of them.
+  public func numbers(_ key: String, count: Int, above lowerBound: Double, default fallback: [Double])
+    throws(ConfigurationError) -> [Double]
+  {
+    guard let value = value(key) else { return fallback }
+    if value.doubleValue != nil {
+      return [Double](repeating: try number(key, above: lowerBound), count: count)
+    }
+    guard let list = value.arrayValue, list.count == count else {
+      throw .wrongKind(
+        path: path, key: prefix + key,
+        found: value.arrayValue.map { "a list of \($0.count)" } ?? value.kind,
+        expected: "\(count) numbers")
+    }
+    var numbers: [Double] = []
+    for element in list {
+      guard let number = element.doubleValue else {
+        throw .wrongKind(
+          path: path, key: prefix + key, found: element.kind, expected: "\(count) numbers")
+      }
+      guard number > lowerBound, number < 1e30 else {
+        throw .outOfRange(
+          path: path, key: prefix + key, found: element.text(), expected: "numbers above \(lowerBound)")
+      }
+      numbers.append(number)
+    }
+    return numbers
+  }
+
   /// A truth value; `fallback` when the key has no value.
   public func bool(_ key: String, default fallback: Bool) throws(ConfigurationError) -> Bool {
     guard let value = value(key) else { return fallback }

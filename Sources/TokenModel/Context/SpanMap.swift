@@ -52,7 +52,8 @@ public struct SpanMap: Sendable, Equatable {
   public mutating func appendMedium(
     role: Role, grid: Grid?, medium: Int, rows: Range<Int>, source: Int, isExpanded: Bool
   ) {
-    require(grid.map { $0.rows * $0.columns == rows.count } ?? true, "\(rows.count) rows in a grid of another size")
+    require(
+      grid.map { $0.rows * $0.columns == rows.count } ?? true, "\(rows.count) rows in a grid of another size")
     let positions = roles.count..<roles.count + rows.count
     spans.append(Span(role: role, positions: positions, medium: medium, grid: grid, rows: rows))
     roles.append(contentsOf: repeatElement(role, count: rows.count))
@@ -65,7 +66,8 @@ public struct SpanMap: Sendable, Equatable {
       spans[spans.count - 1] = Span(
         role: role, positions: last.positions.lowerBound..<roles.count + 1, medium: nil, grid: nil, rows: nil)
     } else {
-      spans.append(Span(role: role, positions: roles.count..<roles.count + 1, medium: nil, grid: nil, rows: nil))
+      spans.append(
+        Span(role: role, positions: roles.count..<roles.count + 1, medium: nil, grid: nil, rows: nil))
     }
     roles.append(role)
     sources.append(source)

@@ -144,7 +144,7 @@ public struct DataSet: Sendable {
   /// One item with its media.
   ///
   /// - Parameter model: Reads media files as this model takes them.
-  /// - Throws: `DataSetError`, `MediaError`, `PromptError`.
+  /// - Throws: `DataSetError` (`.badMedium` for a medium that cannot be read), `PromptError`.
   public func sample(at index: Int, for model: any LanguageModel) throws -> Sample {
     guard 0..<records.count ~= index else {
       throw DataSetError.indexOutOfRange(path: url.path, index: index, count: records.count)
@@ -300,11 +300,26 @@ public struct DataSet: Sendable {
         if let (table, row) = Self.tableRow(name), let rows = tables[table] {
           media.append(try rows.medium(modality, row: row, record: place(index), key: modality.rawValue))
         } else {
-          media.append(try MediaFile.medium(modality, at: file(name, index), named: name, for: model))
+          media.append(try medium(modality, file(name, index), name, index, model))
         }
       }
     }
     return media
+  }
+
+  /// A medium in a file of its own; what is wrong with it is said with the record that names it.
+  private func medium(
+    _ modality: Modality, _ file: URL, _ name: String, _ index: Int, _ model: any LanguageModel
+  ) throws -> Medium {
+    do {
+      return try MediaFile.medium(modality, at: file, named: name, for: model)
+    } catch let error as PromptError {
+      throw error
+    } catch let error as any DescribedError {
+      throw DataSetError.badMedium(
+        path: url.path, record: place(index), reason: error.errorDescription ?? error.localizedDescription,
+        remedy: error.recoverySuggestion ?? "name another medium", status: error.exitStatus)
+    }
   }
 
   /// A media path, which must stay in the folder of media unless that was named.

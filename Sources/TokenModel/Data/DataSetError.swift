@@ -14,6 +14,7 @@ public enum DataSetError: DescribedError {
   case pathLeavesFolder(path: String, record: String, found: String)
   case unknownSpeaker(path: String, record: String, found: String)
   case indexOutOfRange(path: String, index: Int, count: Int)
+  case badMedium(path: String, record: String, reason: String, remedy: String, status: ExitStatus)
 
   /// The cases, by their word in machine-readable output.
   public enum Code: String, CaseIterable, Sendable {
@@ -29,6 +30,7 @@ public enum DataSetError: DescribedError {
     case pathLeavesFolder = "data_path_leaves_folder"
     case unknownSpeaker = "data_unknown_speaker"
     case indexOutOfRange = "data_index_out_of_range"
+    case badMedium = "data_bad_medium"
   }
 
   /// Which case this is.
@@ -46,11 +48,15 @@ public enum DataSetError: DescribedError {
     case .pathLeavesFolder: .pathLeavesFolder
     case .unknownSpeaker: .unknownSpeaker
     case .indexOutOfRange: .indexOutOfRange
+    case .badMedium: .badMedium
     }
   }
 
   /// The exit status a command ends with.
-  public var exitStatus: ExitStatus { code == .noMediaFile ? .missingInput : .data }
+  public var exitStatus: ExitStatus {
+    if case .badMedium(_, _, _, _, let status) = self { return status }
+    return code == .noMediaFile ? .missingInput : .data
+  }
 
   /// The file concerned, if there is one.
   public var path: String? {
@@ -59,7 +65,8 @@ public enum DataSetError: DescribedError {
       .missingKey(let path, _, _), .wrongKind(let path, _, _, _, _), .noMediaFile(let path, _),
       .noMediaTensor(let path, _), .rowOutOfRange(let path, _, _, _, _), .rowTooLarge(let path, _, _, _),
       .pathLeavesFolder(let path, _, _),
-      .unknownSpeaker(let path, _, _), .indexOutOfRange(let path, _, _):
+      .unknownSpeaker(let path, _, _), .indexOutOfRange(let path, _, _),
+      .badMedium(let path, _, _, _, _):
       path
     }
   }
@@ -87,6 +94,7 @@ public enum DataSetError: DescribedError {
     case .unknownSpeaker(let path, let record, let found):
       "\(path): \(record): a turn is from \(found.inQuotes), expected system, human, user, gpt or assistant"
     case .indexOutOfRange(let path, let index, let count): "\(path): item \(index) of \(count)"
+    case .badMedium(let path, let record, let reason, _, _): "\(path): \(record): \(reason)"
     }
   }
 
@@ -102,6 +110,7 @@ public enum DataSetError: DescribedError {
     case .rowOutOfRange: "check that the questions and the media belong together"
     case .pathLeavesFolder: "give paths relative to the data file, or name their folder with --media-root"
     case .indexOutOfRange: "count items from 0"
+    case .badMedium(_, _, _, let remedy, _): remedy
     }
   }
 }

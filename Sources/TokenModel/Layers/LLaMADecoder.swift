@@ -5,7 +5,8 @@ public import TensorCore
 ///     h ← h + o_proj(attention(rope(q_proj n), rope(k_proj n), v_proj n)),   n = rms_norm(h)
 ///     h ← h + down_proj(silu(gate_proj n) · up_proj n),                      n = rms_norm(h)
 ///
-/// Queries and keys may pass a norm of each head first. With `swin_norm` the norms stand behind attention and feed-forward, not before: h ← h + rms_norm(attention(h)).
+/// Queries and keys may pass a norm of each head before rotation. With `swin_norm` the norms stand behind attention and
+/// feed-forward, not before: h ← h + rms_norm(attention(h)).
 ///
 /// Source: Touvron et al., "LLaMA", 2023, arXiv:2302.13971, section 2.2.
 public final class LLaMADecoder: Sendable {

@@ -64,7 +64,7 @@ public struct WeightSource {
     while found < 1 << 12, has("\(layers).\(found).\(tensor)") { found += 1 }
     guard found == count else {
       throw .unsupportedValue(
-        path: place, key: layout.name(of: prefix + layers), found: "\(count) layers in config.json",
+        path: place, key: "num_hidden_layers", found: "\(count) for \(layout.name(of: prefix + layers))",
         supported: "\(found), as many as the weight files hold")
     }
   }

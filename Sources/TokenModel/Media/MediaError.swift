@@ -11,6 +11,12 @@ public enum MediaError: DescribedError {
   case wrongSampleRate(path: String, found: Int, expected: Int)
   case wrongLength(path: String, found: Int, expected: Int)
   case wrongImageSize(path: String, found: [Int], expected: [Int])
+  /// Sides `[height, width]` that the model's preprocessing has no answer for.
+  case unsupportedShape(path: String, found: [Int], expected: String)
+  /// A decoder found the contents broken.
+  case notDecodable(path: String, reason: String)
+  /// The file has no image, sound or video.
+  case noStream(path: String, kind: String)
 
   /// The cases, by their word in machine-readable output.
   public enum Code: String, CaseIterable, Sendable {
@@ -23,6 +29,9 @@ public enum MediaError: DescribedError {
     case wrongSampleRate = "media_wrong_sample_rate"
     case wrongLength = "media_wrong_length"
     case wrongImageSize = "media_wrong_image_size"
+    case unsupportedShape = "media_unsupported_shape"
+    case notDecodable = "media_not_decodable"
+    case noStream = "media_no_stream"
   }
 
   /// Which case this is.
@@ -37,6 +46,9 @@ public enum MediaError: DescribedError {
     case .wrongSampleRate: .wrongSampleRate
     case .wrongLength: .wrongLength
     case .wrongImageSize: .wrongImageSize
+    case .unsupportedShape: .unsupportedShape
+    case .notDecodable: .notDecodable
+    case .noStream: .noStream
     }
   }
 
@@ -50,7 +62,8 @@ public enum MediaError: DescribedError {
     switch self {
     case .badHeader(let path, _, _), .truncated(let path, _, _), .trailingBytes(let path, _),
       .badSample(let path, _, _, _), .unsupportedFormat(let path, _, _), .tooLarge(let path, _, _, _),
-      .wrongSampleRate(let path, _, _), .wrongLength(let path, _, _), .wrongImageSize(let path, _, _):
+      .wrongSampleRate(let path, _, _), .wrongLength(let path, _, _), .wrongImageSize(let path, _, _),
+      .unsupportedShape(let path, _, _), .notDecodable(let path, _), .noStream(let path, _):
       path
     }
   }
@@ -74,6 +87,11 @@ public enum MediaError: DescribedError {
       "\(path): has \(found) samples, the model takes exactly \(expected)"
     case .wrongImageSize(let path, let found, let expected):
       "\(path): the image is \(Self.size(found)), the model takes \(Self.size(expected))"
+    case .unsupportedShape(let path, let found, let expected):
+      "\(path): the image is \(found.last ?? 0) wide and \(found.first ?? 0) high, expected \(expected)"
+    case .notDecodable(let path, let reason):
+      "\(path): the contents cannot be decoded: \(reason.shown(limit: 300))"
+    case .noStream(let path, let kind): "\(path): the file has no \(kind)"
     }
   }
 
@@ -96,6 +114,9 @@ public enum MediaError: DescribedError {
       expected.count == 3
         ? "scale it: 'ffmpeg -i FILE -vf scale=\(expected[2]):\(expected[1]) out.\(expected[0] == 1 ? "pgm" : "ppm")'"
         : "scale it to the size the model takes"
+    case .unsupportedShape: "cut the image to a shape nearer to a square"
+    case .notDecodable: "check that the file was copied completely, or write it again from its source"
+    case .noStream: "name a file of that kind"
     }
   }
 

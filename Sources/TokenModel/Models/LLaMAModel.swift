@@ -1,4 +1,3 @@
-
 /// `LlamaForCausalLM`: text only.
 ///
 /// The prompt is the text of the turns as it stands, after the id that begins a sequence.

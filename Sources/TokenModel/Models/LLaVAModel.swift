@@ -14,7 +14,8 @@ public struct LLaVAModel: LanguageModel {
   /// `model_type` of the configuration.
   public static let modelType = "llava"
   /// One line about the family.
-  public static let summary = "LLaVA-1.5: CLIP patches through a two-layer projector into a LLaMA-type decoder"
+  public static let summary =
+    "LLaVA-1.5: CLIP patches through a two-layer projector into a LLaMA-type decoder"
   /// How the parts are called before transformers 4.52 and by 5, and from 4.52 to 4.57.
   public static let keys = KeyLayout([
     "model": ["language_model.model", "model.language_model"],
@@ -46,7 +47,8 @@ public struct LLaVAModel: LanguageModel {
     projector = try VisionProjector(
       reader, layerCount: vision.layerCount, from: vision.hiddenSize, to: text.hiddenSize, weights: weights)
     imageID = try reader.integer(
-      reader.has("image_token_id") ? "image_token_id" : "image_token_index", in: 0...(text.vocabularySize - 1),
+      reader.has("image_token_id") ? "image_token_id" : "image_token_index",
+      in: 0...(text.vocabularySize - 1),
       default: 32000)
   }
 
@@ -96,7 +98,8 @@ public struct LLaVAModel: LanguageModel {
 
   /// The projected patches, `[patches, hidden]`.
   public func mediumEmbeddings(_ medium: Medium, options: ForwardOptions) -> Tensor {
-    projector(tower, pixels: medium.numbers, images: 1, options: options)
+    let rows = projector(tower, pixels: medium.numbers, images: 1, options: options)
+    return ForwardPass.projected(rows, .vision, role: .image, options: options)
   }
 
   /// `pixel_values` `[images, channels, height, width]`.

@@ -14,7 +14,8 @@ public struct LLaVANextModel: LanguageModel {
   /// `model_type` of the configuration.
   public static let modelType = "llava_next"
   /// One line about the family.
-  public static let summary = "LLaVA-NeXT (1.6): CLIP on an overview and tiles, padding left out, newline rows"
+  public static let summary =
+    "LLaVA-NeXT (1.6): CLIP on an overview and tiles, padding left out, newline rows"
   /// How the parts are called before transformers 4.52 and by 5, and from 4.52 to 4.57.
   public static let keys = KeyLayout([
     "model": ["language_model.model", "model.language_model"],
@@ -53,7 +54,8 @@ public struct LLaVANextModel: LanguageModel {
       reader, layerCount: vision.layerCount, from: vision.hiddenSize, to: text.hiddenSize, weights: weights)
     newline = try weights.tensor("image_newline", shape: [text.hiddenSize]).reshaped(to: [1, text.hiddenSize])
     imageID = try reader.integer(
-      reader.has("image_token_id") ? "image_token_id" : "image_token_index", in: 0...(text.vocabularySize - 1),
+      reader.has("image_token_id") ? "image_token_id" : "image_token_index",
+      in: 0...(text.vocabularySize - 1),
       default: 32000)
     arrangement = try TileArrangement(reader, tileSize: vision.imageSize, patchSize: vision.patchSize)
     isMistral = try textReader.string("model_type", default: "llama") == "mistral"
@@ -130,7 +132,8 @@ public struct LLaVANextModel: LanguageModel {
       }
       order.append(newlineRow)
     }
-    return Tensor.concatenated([rows, newline]).gatherRows(order)
+    return ForwardPass.projected(
+      Tensor.concatenated([rows, newline]).gatherRows(order), .vision, role: .image, options: options)
   }
 
   /// `pixel_values` `[images, tiles, channels, height, width]`, filled up to the most tiles, and `image_sizes`

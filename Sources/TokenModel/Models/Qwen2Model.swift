@@ -7,7 +7,8 @@ public struct Qwen2Model: LanguageModel {
   /// `model_type` of the configuration.
   public static let modelType = "qwen2"
   /// One line about the family.
-  public static let summary = "Qwen2 and Qwen2.5 (text only): as llama, with biases on queries, keys and values"
+  public static let summary =
+    "Qwen2 and Qwen2.5 (text only): as llama, with biases on queries, keys and values"
 
   /// The decoder.
   public let decoder: LLaMADecoder

@@ -46,7 +46,9 @@ private struct PromptBuilder {
   private var last = (text: "", start: 0)
   private var run = Run()
 
-  init(model: any LanguageModel, tokenizer: any Tokenizer) { (self.model, self.tokenizer) = (model, tokenizer) }
+  init(model: any LanguageModel, tokenizer: any Tokenizer) {
+    (self.model, self.tokenizer) = (model, tokenizer)
+  }
 
   /// Appends the ids of these parts.
   mutating func append(_ parts: [FormattedPart]) throws {

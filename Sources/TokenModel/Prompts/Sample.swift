@@ -31,6 +31,8 @@ public struct Medium: Sendable, Equatable {
     public var frameCount: Int?
     /// Seconds between two steps of the patch grid in time.
     public var secondsPerStep: Double?
+    /// When each frame of a video is shown, in seconds from its beginning.
+    public var frameTimes: [Double] = []
 
     /// Nothing known.
     public init() {}

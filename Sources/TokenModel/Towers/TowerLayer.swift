@@ -81,7 +81,8 @@ struct TowerLayer: Sendable {
     let attended = pass.attention(
       attention, queries: pass.site(.query, layer: index, query(normed, context)),
       keys: pass.site(.key, layer: index, key(normed, context)),
-      values: pass.site(.value, layer: index, value(normed, context)), keyRows: KeyRows(context), layer: index)
+      values: pass.site(.value, layer: index, value(normed, context)), keyRows: KeyRows(context), layer: index
+    )
     return pass.site(
       .attentionOutput, layer: index, output(pass.site(.attention, layer: index, attended), context))
   }

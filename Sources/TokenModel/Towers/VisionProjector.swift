@@ -16,7 +16,9 @@ struct VisionProjector: Sendable {
   ///   - reader: The whole configuration.
   ///   - layerCount: Of the tower.
   /// - Throws: `ConfigurationError`, `StoredTensorError`.
-  init(_ reader: ConfigurationReader, layerCount: Int, from inputSize: Int, to hidden: Int, weights: WeightSource)
+  init(
+    _ reader: ConfigurationReader, layerCount: Int, from inputSize: Int, to hidden: Int, weights: WeightSource
+  )
     throws
   {
     // Negative numbers count from the end: -1 is what leaves the last layer.
@@ -45,7 +47,8 @@ struct VisionProjector: Sendable {
   }
 
   /// `[images * rows, hidden]` of images `[images, channels, size, size]`.
-  func callAsFunction(_ tower: CLIPVisionTower, pixels: [Float], images: Int, options: ForwardOptions) -> Tensor
+  func callAsFunction(_ tower: CLIPVisionTower, pixels: [Float], images: Int, options: ForwardOptions)
+    -> Tensor
   {
     let states = tower.hiddenStates(pixels: pixels, images: images, states: self.states, options: options)
     var features = states.count == 1 ? states[0] : Tensor.concatenatedColumns(states)
@@ -60,6 +63,15 @@ struct VisionProjector: Sendable {
     let rows = second(activation(first(features, pass.context)), pass.context)
     first.releasePages()
     second.releasePages()
-    return pass.site(.projected, rows)
+    return rows
+  }
+}
+
+extension ForwardPass {
+  /// Shows the finished rows of one medium, as the decoder gets them, to those who want them.
+  static func projected(_ rows: Tensor, _ tower: TensorName.Tower, role: Role, options: ForwardOptions)
+    -> Tensor
+  {
+    ForwardPass(tower, lengths: [rows.rows], role: role, options: options).site(.projected, rows)
   }
 }

@@ -147,7 +147,8 @@ public struct TraceInputs: Sendable {
     let batch = try IDBatch(ids, path: path)
     width = batch.width
     rows = try batch.rows(
-      mask: tensors.first { $0.name == "attention_mask" }, positions: tensors.first { $0.name == "position_ids" },
+      mask: tensors.first { $0.name == "attention_mask" },
+      positions: tensors.first { $0.name == "position_ids" },
       axes: model.decoder.configuration.rotarySections.count)
   }
 }

@@ -8,15 +8,18 @@ struct TraceCommand: Command {
   static let summary = "run raw inputs and save logits, hidden states, attention, ..."
   static let discussion = """
     Inputs have the names transformers gives them: input_ids [batch, tokens], and if
-    wanted attention_mask and position_ids of the same shape; media are bytes,
-    image_u8 and audio_u8 [media, channels, ...], in the order of their
-    placeholders, one placeholder id for each medium.
+    wanted attention_mask and position_ids of the same shape; media in the order of
+    their placeholders, such as pixel_values and image_sizes as a processor makes
+    them (avt_llama: bytes, image_u8 and audio_u8 [media, channels, ...]), with one
+    placeholder id for each medium or for each of its rows.
 
     Names to capture: logits; hidden.0 (input of layer 0) to hidden.L (after the
     final norm); attention.0 to attention.(L-1) [batch, heads, queries, keys];
     embeddings; finalNorm; layers.N.SITE with the sites input, attentionNorm, query,
     key, value, attention, attentionOutput, afterAttention, feedForwardNorm, gate,
-    up, feedForwardOutput, output. Layers count from 0.
+    up, feedForwardOutput, output. Layers count from 0. Of a tower: vision.hidden.0
+    to vision.hidden.L (after the last layer), vision.attention.0 ...,
+    vision.layers.N.SITE, and vision.projected, what the decoder gets.
 
     Left- or right-padded batches keep their side. Rows of padding are 0, and the
     output then holds attention_mask too.

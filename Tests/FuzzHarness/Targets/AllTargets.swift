@@ -36,6 +36,9 @@ extension FuzzTarget {
     "probe_no_donor": "speaks of a well-formed data set of one sample; ModalityShapleyTests",
     "probe_nothing_left": "speaks of a well-formed model without an id that begins; ProbeErrorTests",
     "probe_not_finite": "speaks of numbers that a well-formed model computes; ProbeErrorTests",
+    "media_unsupported_shape": "speaks of a well-formed image; ImageProcessorTests",
+    "media_not_decodable": "is found by a program outside; MediaDecodingTests",
+    "media_no_stream": "is found by a program outside; MediaDecodingTests",
     "run_shortened": "needs a saved position beyond the end of its file; RunFolderTests, StepDriverTests",
   ]
 
@@ -43,6 +46,7 @@ extension FuzzTarget {
   static let exemptErrors: [String: String] = [
     "TensorWriteError":
       "what is to be written is the program's own; SafetensorsFileTests, NPYFileTests, NPZFileTests",
+    "DecoderError": "speaks of a program outside; MediaDecodingTests",
     "UsageError": "speaks of the command line; CommandTests",
     "EvaluationError": "speaks of a well-formed record that has no answer",
     "TrainingDataError": "speaks of well-formed data that cannot be trained on; TrainingDataErrorTests",
