@@ -34,10 +34,15 @@ public struct Checkpoint: Sendable {
     tokenizer = try Self.tokenizer(in: folder)
   }
 
+  /// The tokenizer of a folder: by its `tokenizer.json` if there is one, as transformers does, otherwise by
+  /// `tokenizer.model`, otherwise by `vocab.json` and `merges.txt`.
   private static func tokenizer(in folder: URL) throws -> (any Tokenizer)? {
-    let file = folder.appendingPathComponent("tokenizer.model")
-    guard FileManager.default.fileExists(atPath: file.path) else { return nil }
-    return try SentencePieceTokenizer(folder: folder)
+    let has = { (name: String) in
+      FileManager.default.fileExists(atPath: folder.appendingPathComponent(name).path)
+    }
+    if has("tokenizer.json") { return try BytePairTokenizer(folder: folder) }
+    if has("tokenizer.model") { return try SentencePieceTokenizer(folder: folder) }
+    return has("vocab.json") && has("merges.txt") ? try BytePairTokenizer(folder: folder) : nil
   }
 
   /// The tokenizer, or the error that says there is none.
@@ -50,7 +55,11 @@ public struct Checkpoint: Sendable {
 
   /// Every file that changes the numbers with its SHA-256, ordered by name.
   public func fileHashes() throws -> [(name: String, sha256: String)] {
-    let names = ["config.json", "tokenizer.model", "tokenizer_config.json"].filter {
+    let known = [
+      "config.json", "tokenizer.json", "tokenizer.model", "vocab.json", "merges.txt", "tokenizer_config.json",
+      "added_tokens.json", "special_tokens_map.json",
+    ]
+    let names = known.filter {
       FileManager.default.fileExists(atPath: folder.appendingPathComponent($0).path)
     }
     let weightNames = weights.files.map { URL(fileURLWithPath: $0.path).lastPathComponent }

@@ -17,6 +17,11 @@ public protocol Tokenizer: Sendable {
   ///   tokenizer's settings ask for them.
   func encode(_ text: String, addingSpecialTokens: Bool) throws -> [Int]
 
+  /// The ids of a text without the tokens that begin and end a sequence, each with the place it stands for.
+  ///
+  /// - Throws: As `encode`.
+  func encodePlaces(_ text: String) throws -> [EncodedToken]
+
   /// The text of ids.
   ///
   /// - Parameter skippingSpecialTokens: Whether special tokens are left out of the text.
@@ -36,4 +41,16 @@ extension Tokenizer {
 
   /// The text of ids without special tokens.
   public func decode(_ ids: [Int]) throws -> String { try decode(ids, skippingSpecialTokens: true) }
+}
+
+/// An id and the stretch of the text that it stands for.
+public struct EncodedToken: Sendable, Equatable {
+  /// The id.
+  public let id: Int
+  /// Bytes of the text in UTF-8. Empty where the tokenizer put something that is not in the text, such as a space before
+  /// it; shared by neighbours where one character was changed into several pieces.
+  public let place: Range<Int>
+
+  /// An id and its place.
+  public init(id: Int, place: Range<Int>) { (self.id, self.place) = (id, place) }
 }
