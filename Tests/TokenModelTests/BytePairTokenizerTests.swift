@@ -77,7 +77,8 @@ final class BytePairTokenizerTests: XCTestCase {
     }
     XCTAssertEqual(try encoded("{}"), [1] + ids)
     XCTAssertEqual(
-      try encoded(#"{"add_bos_token": false, "add_eos_token": true, "bos_token": "<s>", "eos_token": "</s>"}"#),
+      try encoded(
+        #"{"add_bos_token": false, "add_eos_token": true, "bos_token": "<s>", "eos_token": "</s>"}"#),
       ids + [2])
     XCTAssertEqual(try encoded(#"{"add_bos_token": false}"#), ids)
   }
@@ -116,7 +117,8 @@ final class BytePairTokenizerTests: XCTestCase {
     let stripping = try tokenizer(
       "gpt2",
       configuration:
-        #"{"added_tokens_decoder": {"481": {"content": "<x>", "special": true, "lstrip": true, "rstrip": true}}}"#)
+        #"{"added_tokens_decoder": {"481": {"content": "<x>", "special": true, "lstrip": true, "rstrip": true}}}"#
+    )
     XCTAssertEqual(
       try stripping.encodePlaces("a  <x> \u{3000}b").map(\.place), [0..<1, 1..<10, 10..<11])
   }
@@ -125,7 +127,8 @@ final class BytePairTokenizerTests: XCTestCase {
     let tokenizer = try SentencePieceTokenizer(
       path: "bpe", model: Fixtures.bytes("sentencepiece/bpe.model"),
       configuration: Array(
-        (#"{"legacy": false, "added_tokens_decoder": {"900": {"content": "<image>", "special": true}}}"#).utf8))
+        (#"{"legacy": false, "added_tokens_decoder": {"900": {"content": "<image>", "special": true}}}"#).utf8
+      ))
     let text = "what is<image> the \u{1F600} é"
     let tokens = try tokenizer.encodePlaces(text)
     XCTAssertEqual(tokens.map(\.id), try tokenizer.encode(text))
@@ -151,7 +154,8 @@ final class BytePairTokenizerTests: XCTestCase {
       }
       return parts
     }
-    XCTAssertEqual(cut(.gpt2, "it's  a\n\n b12 !? "), ["it", "'s", " ", " a", "\n\n", " b", "12", " !?", " "])
+    XCTAssertEqual(
+      cut(.gpt2, "it's  a\n\n b12 !? "), ["it", "'s", " ", " a", "\n\n", " b", "12", " !?", " "])
     XCTAssertEqual(cut(.qwen2, "IT'S 123"), ["IT", "'S", " ", "1", "2", "3"])
     XCTAssertEqual(cut(.llama3, "12345 67"), ["123", "45", " ", "67"])
     XCTAssertEqual(cut(.llama3, "a \n \n  b"), ["a", " \n \n", " ", " b"])
@@ -172,7 +176,8 @@ final class BytePairTokenizerTests: XCTestCase {
     var vocabulary: [String] = letters
     var rules: [(left: String, right: String)] = []
     while rules.count < 120 {
-      let left = vocabulary[random.below(vocabulary.count)], right = vocabulary[random.below(vocabulary.count)]
+      let left = vocabulary[random.below(vocabulary.count)],
+        right = vocabulary[random.below(vocabulary.count)]
       if (left + right).count > 12 || vocabulary.contains(left + right) { continue }
       rules.append((left, right))
       vocabulary.append(left + right)

@@ -27,7 +27,7 @@ struct CharacterClasses: Sendable {
   /// The class of each character below `limit`; from there on there are no letters, numbers or spaces.
   let classes: [UInt8]
   /// One more than the last character with a class.
-  static let limit = 0x32000
+  static let limit = 0x32400
 
   private init() {
     var classes = [UInt8](repeating: Class.other, count: Self.limit)

@@ -190,7 +190,7 @@ struct TokenizerSettings {
   }
 
   /// The template itself, or the one named "default" of a list.
-  private static func chatTemplate(_ reader: ConfigurationReader) throws(ConfigurationError) -> String? {
+  static func chatTemplate(_ reader: ConfigurationReader) throws(ConfigurationError) -> String? {
     guard let templates = reader.object["chat_template"]?.arrayValue else {
       return reader.has("chat_template") ? try reader.string("chat_template") : nil
     }
