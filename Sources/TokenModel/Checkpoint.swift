@@ -16,6 +16,8 @@ public struct Checkpoint: Sendable {
   public let model: any LanguageModel
   /// The tokenizer, if the folder has one.
   public let tokenizer: (any Tokenizer)?
+  /// The chat template, if the folder has one and the family asks for it; read with the folder, missed only when needed.
+  private let foundTemplate: Result<ChatTemplate?, any Error>
 
   private static let configurationLimit = 10 << 20
 
@@ -32,6 +34,8 @@ public struct Checkpoint: Sendable {
     weights = try ShardedTensors(folder: folder.path)
     model = try family.load(configuration, WeightSource(weights))
     tokenizer = try Self.tokenizer(in: folder)
+    let usesTemplate = model.usesChatTemplate
+    foundTemplate = Result { usesTemplate ? try ChatTemplate(folder: folder) : nil }
   }
 
   /// The tokenizer of a folder: by its `tokenizer.json` if there is one, as transformers does, otherwise by
@@ -57,7 +61,8 @@ public struct Checkpoint: Sendable {
   public func fileHashes() throws -> [(name: String, sha256: String)] {
     let known = [
       "config.json", "tokenizer.json", "tokenizer.model", "vocab.json", "merges.txt", "tokenizer_config.json",
-      "added_tokens.json", "special_tokens_map.json",
+      "added_tokens.json", "special_tokens_map.json", "chat_template.jinja", "chat_template.json",
+      "processor_config.json",
     ]
     let names = known.filter {
       FileManager.default.fileExists(atPath: folder.appendingPathComponent($0).path)
@@ -71,9 +76,11 @@ public struct Checkpoint: Sendable {
   /// A sample as the model sees it.
   ///
   /// - Parameter includesAnswer: Whether the expected answer follows the prompt, for teacher forcing.
-  /// - Throws: `PromptError`, `TokenizerError`.
+  /// - Throws: `PromptError`, `TokenizerError`, `ChatTemplateError`.
   public func prompt(for sample: Sample, includesAnswer: Bool = false) throws -> Prompt {
-    try model.prompt(for: sample, tokenizer: requiredTokenizer(), includesAnswer: includesAnswer)
+    try model.prompt(
+      for: sample, tokenizer: requiredTokenizer(),
+      template: sample.rawPrompt == nil ? foundTemplate.get() : nil, includesAnswer: includesAnswer)
   }
 }
 

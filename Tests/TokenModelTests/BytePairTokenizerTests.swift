@@ -223,6 +223,74 @@ final class BytePairTokenizerTests: XCTestCase {
     }
   }
 
+  // MARK: - Refusals
+
+  /// A file with these parts, pieces a, b and ab.
+  private func file(
+    _ parts: String, vocabulary: String = #"{"a":0,"b":1,"ab":2}"#, merges: String = #"["a b"]"#
+  )
+    -> [UInt8]
+  {
+    Array(#"{"model":{"type":"BPE","vocab":\#(vocabulary),"merges":\#(merges)}\#(parts)}"#.utf8)
+  }
+
+  private func error(_ file: [UInt8], configuration: String? = nil) -> TokenizerError? {
+    do {
+      _ = try BytePairTokenizer(
+        path: "f", tokenizer: file, configuration: configuration.map { Array($0.utf8) })
+      return nil
+    } catch {
+      return error as? TokenizerError
+    }
+  }
+
+  func testBrokenFilesAreRefusedEachWithItsOwnError() throws {
+    let path = "f/tokenizer.json"
+    XCTAssertNil(error(file("")))
+    XCTAssertEqual(
+      error(file("", vocabulary: #"{"a":0,"b":0,"ab":2}"#)),
+      .duplicateID(path: path, id: 0, first: "a", second: "b"))
+    XCTAssertEqual(
+      error(file("", merges: #"["a b","a c"]"#)), .unknownMergePart(path: path, rule: 1, piece: "c"))
+    // The joined piece must be there too.
+    XCTAssertEqual(
+      error(file("", merges: #"["b a"]"#)), .unknownMergePart(path: path, rule: 0, piece: "ba"))
+    XCTAssertEqual(error(file("", merges: #"["ab"]"#)), .malformedMerge(path: path, rule: 0, found: "ab"))
+    XCTAssertEqual(
+      error(file("", merges: #"[["","a"]]"#)), .malformedMerge(path: path, rule: 0, found: " a"))
+    XCTAssertEqual(
+      error(file("", vocabulary: #"{"a":1048576}"#, merges: "[]")),
+      .tooMany(path: path, what: "ids", found: 1_048_576, limit: 1 << 20))
+    XCTAssertEqual(
+      error(file(#","added_tokens":[{"id":9,"content":"<x>"}]"#)),
+      .conflictingToken(path: path, token: "<x>", id: 9, reason: "the next free id is 3"))
+    XCTAssertEqual(
+      error(file(#","added_tokens":[{"id":3,"content":"a"}]"#)),
+      .conflictingToken(path: path, token: "a", id: 3, reason: "the vocabulary gives it the id 0"))
+  }
+
+  func testWhatIsNotSupportedIsRefusedWithTheList() throws {
+    let pattern = try XCTUnwrap(
+      error(file(#","pre_tokenizer":{"type":"Split","pattern":{"Regex":"\\w+"},"behavior":"Isolated"}"#)))
+    XCTAssertEqual(pattern.exitStatus, .unsupported)
+    XCTAssertTrue(pattern.errorDescription?.contains(#"not supported: \w+"#) ?? false, "\(pattern)")
+    for known in SplitPattern.allCases {
+      XCTAssertTrue(pattern.errorDescription?.contains(known.text) ?? false, "\(known)")
+    }
+    for parts in [
+      #","normalizer":{"type":"NFKC"}"#, #","pre_tokenizer":{"type":"Whitespace"}"#,
+      #","decoder":{"type":"WordPiece"}"#, #","post_processor":{"type":"RobertaProcessing"}"#,
+      #","pre_tokenizer":{"type":"Sequence","pretokenizers":[{"type":"ByteLevel"},{"type":"Digits"}]}"#,
+      #","normalizer":{"type":"Replace","pattern":{"Regex":" {2,}"},"content":"x"}"#,
+    ] {
+      XCTAssertEqual(error(file(parts))?.exitStatus, .unsupported, parts)
+    }
+    let unigram = Array(#"{"model":{"type":"Unigram","vocab":[]}}"#.utf8)
+    XCTAssertEqual(
+      error(unigram),
+      .unsupported(path: "f/tokenizer.json", part: "model.type", found: "Unigram", supported: ["BPE"]))
+  }
+
   // MARK: - Comparing
 
   private func integers(_ value: JSONValue?) throws -> [Int] {

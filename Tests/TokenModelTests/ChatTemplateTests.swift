@@ -206,6 +206,48 @@ final class ChatTemplateTests: XCTestCase {
       message.items, [.medium(.image), .text("a"), .medium(.audio), .medium(.image), .text(" b <video")])
   }
 
+  /// A folder with a template lays its conversations out by it; a raw prompt and a folder without one do without.
+  func testCheckpointsUseTheTemplateOfTheirFolder() throws {
+    let folder = FileManager.default.temporaryDirectory.appendingPathComponent(UUID().uuidString)
+    try FileManager.default.copyItem(at: Fixtures.url("llama"), to: folder)
+    defer { try? FileManager.default.removeItem(at: folder) }
+    let turns = [
+      Sample.Turn(speaker: .system, text: "be brief"), Sample.Turn(speaker: .user, text: "who is there"),
+    ]
+    var sample = Sample(index: 0, id: "s", turns: turns, media: [], answer: "me")
+    let plain = try Checkpoint(folder: folder).prompt(for: sample)
+    XCTAssertEqual(plain.spans.roles.first, .bos)
+    XCTAssertFalse(plain.spans.roles.contains(.instruction))
+
+    try Data(
+      "{{ bos_token }}{% for m in messages %}[{{ m.role }}] {{ m.content }} {% endfor %}{% if add_generation_prompt %}>{% endif %}"
+        .utf8
+    ).write(to: folder.appendingPathComponent("chat_template.jinja"))
+    let checkpoint = try Checkpoint(folder: folder)
+    let tokenizer = try checkpoint.requiredTokenizer()
+    let text = "<s>[system] be brief [user] who is there >"
+    let prompt = try checkpoint.prompt(for: sample)
+    XCTAssertEqual(prompt.ids, try tokenizer.encode(text))
+    XCTAssertEqual(prompt.spans.roles.filter { $0 == .bos }.count, 1)
+    XCTAssertEqual(Set(prompt.spans.roles), [.bos, .instruction, .system, .question])
+    let answered = try checkpoint.prompt(for: sample, includesAnswer: true)
+    XCTAssertEqual(answered.promptCount, prompt.count)
+    XCTAssertEqual(answered.ids, prompt.ids + (try tokenizer.encode("me")) + [tokenizer.endID ?? -1])
+
+    sample.rawPrompt = "who is there"
+    let raw = try checkpoint.prompt(for: sample)
+    XCTAssertEqual(raw.ids, try tokenizer.encode("who is there", addingSpecialTokens: true))
+    XCTAssertEqual(Set(raw.spans.roles), [.bos, .question])
+
+    try Data("{% include 'x' %}".utf8).write(to: folder.appendingPathComponent("chat_template.jinja"))
+    let refused = try Checkpoint(folder: folder)
+    XCTAssertNoThrow(try refused.prompt(for: sample))
+    sample.rawPrompt = nil
+    XCTAssertThrowsError(try refused.prompt(for: sample)) { error in
+      XCTAssertEqual((error as? ChatTemplateError)?.code, .unsupported)
+    }
+  }
+
   // MARK: - Refusals
 
   func testWhatIsOutsideTheSubsetIsRefusedWithItsLine() {

@@ -23,8 +23,15 @@ public protocol LanguageModel: Sendable {
   /// The rows of a medium of the same size that shows nothing, `[grid rows * columns, hidden]`: its normalised input is 0,
   /// the mean of the data, everywhere.
   func blankEmbeddings(_ medium: Medium) -> Tensor
+  /// Whether conversations are laid out by the chat template of the folder, if it has one, instead of by `format`.
+  var usesChatTemplate: Bool { get }
   /// Turns a conversation into pieces of text with roles; placeholders stand between them.
   func format(_ sample: Sample) throws -> [FormattedPart]
+}
+
+extension LanguageModel {
+  /// By `format`, unless a family says otherwise.
+  public var usesChatTemplate: Bool { false }
 }
 
 /// A stretch of a formatted conversation.

@@ -135,7 +135,7 @@ struct AddedTokenMatcher: Sendable {
   }
 
   /// `\w` of Unicode Technical Standard 18: letters, marks, decimal digits, connectors and joiners.
-  private static func isWord(_ scalar: Int) -> Bool {
+  static func isWord(_ scalar: Int) -> Bool {
     guard let scalar = Unicode.Scalar(UInt32(scalar)) else { return false }
     if scalar.properties.isAlphabetic || scalar.value == 0x200C || scalar.value == 0x200D { return true }
     switch scalar.properties.generalCategory {

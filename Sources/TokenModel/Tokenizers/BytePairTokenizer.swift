@@ -119,13 +119,15 @@ public struct BytePairTokenizer: Tokenizer {
     chatTemplate = settings.chatTemplate
     self.file = file
     addedIDs = added.ids
-    addedTokens = Dictionary(added.tokens.map { ($0.id, $0) }) { _, last in last }
-    writtenMatcher = AddedTokenMatcher(added.tokens.filter { !$0.isNormalized })
-    let normalized = added.tokens.filter(\.isNormalized).map { token in
+    // A token that is looked for in the normalized text is spelled so as a piece too.
+    let spelled = added.tokens.map { token in
       var token = token
-      token.content = Self.normalized(token.content, by: file.normalizer)
+      if token.isNormalized { token.content = Self.normalized(token.content, by: file.normalizer) }
       return token
     }
+    addedTokens = Dictionary(spelled.map { ($0.id, $0) }) { _, last in last }
+    writtenMatcher = AddedTokenMatcher(spelled.filter { !$0.isNormalized })
+    let normalized = spelled.filter(\.isNormalized)
     normalizedMatcher = normalized.isEmpty ? nil : AddedTokenMatcher(normalized)
   }
 

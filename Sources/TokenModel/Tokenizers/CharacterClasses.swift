@@ -5,7 +5,7 @@
 /// system change with its version.
 ///
 /// - `\p{L}` (letter): general categories Lu, Ll, Lt, Lm, Lo; 141,028 characters.
-/// - `\p{N}` (number): Nd, Nl, No; 1,911 characters. It is also what the library calls numeric in `Digits`.
+/// - `\p{N}` (number): Nd, Nl, No; 1,911 characters.
 /// - `\s` (whitespace): the property White_Space; 25 characters.
 struct CharacterClasses: Sendable {
   /// What a character is to a pattern.
@@ -28,6 +28,9 @@ struct CharacterClasses: Sendable {
   let classes: [UInt8]
   /// One more than the last character with a class.
   static let limit = 0x32400
+
+  /// What `Digits` takes for numbers besides: its table is that of the Rust library, Unicode 17.0.
+  static let newerNumbers: Set<Int> = Set(Array(0x11DE0...0x11DE9) + Array(0x16FF4...0x16FF6))
 
   private init() {
     var classes = [UInt8](repeating: Class.other, count: Self.limit)

@@ -93,12 +93,36 @@ struct NormalizedText: Sendable {
     if isTracked { places = moved }
   }
 
+  /// Stretches of characters that are in form C by themselves, do not combine with what stands before them, and are not
+  /// reordered (`NFC_Quick_Check` yes, combining class 0): texts of nothing else are in form C as they are. Letters with
+  /// marks up to U+02FF, Greek, Cyrillic, punctuation, symbols, kana, Han, Hangul syllables, full-width forms, emoji.
+  private static let composed: [ClosedRange<Int>] = [
+    0...0x2FF, 0x4E00...0xA66E, 0x2002...0x20CF, 0x388...0x482, 0x48A...0x590, 0xAC00...0xD7A3,
+    0x3001...0x3029,
+    0x3030...0x3098, 0x309B...0x4DFF, 0xFF00...0xFFEF, 0x1F000...0x1FAFF, 0x2190...0x2328, 0x232B...0x2ADB,
+    0xFE00...0xFE0F,
+  ]
+
+  private var isKnownToBeComposed: Bool {
+    var position = 0
+    while position < bytes.count {
+      // U+0300 is CC 80 in UTF-8.
+      guard bytes[position] >= 0xCC else {
+        position += 1
+        continue
+      }
+      let (scalar, count) = UTF8Text.scalar(bytes, position)
+      guard Self.composed.contains(where: { $0.contains(scalar) }) else { return false }
+      position += count
+    }
+    return true
+  }
+
   /// Brings the text into Unicode normalization form C.
   ///
-  /// Source: Unicode Standard Annex 15. Characters below U+0300 are in this form and compose with none of their kind.
+  /// Source: Unicode Standard Annex 15, with the tables of Foundation.
   mutating func composeCanonically() {
-    // U+0300 is CC 80 in UTF-8.
-    guard bytes.contains(where: { $0 >= 0xCC }) else { return }
+    if isKnownToBeComposed { return }
     let text = String(decoding: bytes, as: UTF8.self)
     let composed = text.precomposedStringWithCanonicalMapping
     guard !composed.utf8.elementsEqual(bytes) else { return }

@@ -111,7 +111,10 @@ enum PreTokenizer: Sendable {
     var (start, position) = (range.lowerBound, range.lowerBound)
     while position < range.upperBound {
       let (found, next) = reader.read(position)
-      if found == CharacterClasses.Class.number {
+      let isNewer =
+        bytes[position] == 0xF0
+        && CharacterClasses.newerNumbers.contains(UTF8Text.scalar(bytes, position).value)
+      if found == CharacterClasses.Class.number || isNewer {
         if position > start { parts.append((start..<position, false)) }
         parts.append((position..<next, true))
         start = next

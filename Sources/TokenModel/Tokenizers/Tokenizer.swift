@@ -1,3 +1,5 @@
+import RunKit
+
 /// Turns text into token ids and back.
 public protocol Tokenizer: Sendable {
   /// One more than the greatest id that has a piece.
@@ -41,6 +43,16 @@ extension Tokenizer {
 
   /// The text of ids without special tokens.
   public func decode(_ ids: [Int]) throws -> String { try decode(ids, skippingSpecialTokens: true) }
+}
+
+extension Tokenizer {
+  /// The tokens with a role by the names that chat templates have for them, such as `bos_token`.
+  var namedPieces: [String: JSONValue] {
+    var pieces: [String: JSONValue] = [:]
+    let ids = ["bos_token": beginID, "eos_token": endID, "pad_token": paddingID, "unk_token": unknownID]
+    for (name, id) in ids { if let id, let piece = piece(id) { pieces[name] = .string(piece) } }
+    return pieces
+  }
 }
 
 /// An id and the stretch of the text that it stands for.

@@ -19,8 +19,8 @@ struct TokenizerFile: Sendable {
 
   /// The most bytes of a file.
   static let sizeLimit = 64 << 20
-  /// The most JSON values: a million pieces and as many rules of two parts each.
-  static let valueLimit = 1 << 22
+  /// The most JSON values: half a million pieces and as many rules of two parts each.
+  static let valueLimit = 1 << 21
   private static let addedTokenLimit = 1 << 16
   private static let addedByteLimit = 1 << 21
 

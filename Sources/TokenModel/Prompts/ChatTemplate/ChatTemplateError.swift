@@ -7,7 +7,6 @@ public enum ChatTemplateError: DescribedError {
   case raised(path: String, message: String)
   case failed(path: String, line: Int, reason: String)
   case tooLarge(path: String, what: String, limit: Int)
-  case noTemplate(path: String)
 
   /// The cases, by their word in machine-readable output.
   public enum Code: String, CaseIterable, Sendable {
@@ -16,7 +15,6 @@ public enum ChatTemplateError: DescribedError {
     case raised = "template_raised"
     case failed = "template_failed"
     case tooLarge = "template_too_large"
-    case noTemplate = "template_missing"
   }
 
   /// Which case this is.
@@ -27,7 +25,6 @@ public enum ChatTemplateError: DescribedError {
     case .raised: .raised
     case .failed: .failed
     case .tooLarge: .tooLarge
-    case .noTemplate: .noTemplate
     }
   }
 
@@ -40,7 +37,7 @@ public enum ChatTemplateError: DescribedError {
   public var path: String? {
     switch self {
     case .syntax(let path, _, _), .unsupported(let path, _, _), .raised(let path, _), .failed(let path, _, _),
-      .tooLarge(let path, _, _), .noTemplate(let path):
+      .tooLarge(let path, _, _):
       path
     }
   }
@@ -51,14 +48,13 @@ public enum ChatTemplateError: DescribedError {
     case .syntax(let path, let line, let expected):
       "\(path): line \(line) of the chat template cannot be read: expected \(expected.shown())"
     case .unsupported(let path, let line, let construct):
-      "\(path): line \(line) of the chat template has \(construct.shown()), which is not supported"
+      "\(path): line \(line) of the chat template has \(construct.shown(limit: 450)), which is not supported"
     case .raised(let path, let message):
-      "\(path): the chat template refuses this conversation: \(message.shown(limit: 400))"
+      "\(path): the chat template refuses this conversation: \(message.shown(limit: 280))"
     case .failed(let path, let line, let reason):
-      "\(path): line \(line) of the chat template cannot be carried out: \(reason.shown(limit: 400))"
+      "\(path): line \(line) of the chat template cannot be carried out: \(reason.shown(limit: 280))"
     case .tooLarge(let path, let what, let limit):
       "\(path): the chat template makes more than \(limit) \(what)"
-    case .noTemplate(let path): "\(path): no chat template in the folder"
     }
   }
 
@@ -66,7 +62,7 @@ public enum ChatTemplateError: DescribedError {
   public var recoverySuggestion: String? {
     switch self {
     case .raised: "change the conversation as the template asks"
-    case .syntax, .unsupported, .failed, .tooLarge, .noTemplate:
+    case .syntax, .unsupported, .failed, .tooLarge:
       "give the whole prompt as text with '--prompt-raw'"
     }
   }

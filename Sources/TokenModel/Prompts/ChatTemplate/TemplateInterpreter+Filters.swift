@@ -250,7 +250,8 @@ extension TemplateInterpreter {
       }
       return best ?? .undefined("the \(call.name) of nothing")
     default:
-      throw unsupported("the filter '\(call.name)' (supported: \(Self.filterNames.joined(separator: ", ")))")
+      throw unsupported(
+        "the filter \(call.name.inQuotes) (supported: \(Self.filterNames.joined(separator: ", ")))")
     }
   }
 
@@ -461,7 +462,8 @@ extension TemplateInterpreter {
       return !cased.isEmpty
         && cased.allSatisfy { name == "lower" ? $0.properties.isLowercase : $0.properties.isUppercase }
     case _ where Self.testNames.contains(name): return false
-    default: throw unsupported("the test '\(name)' (supported: \(Self.testNames.joined(separator: ", ")))")
+    default:
+      throw unsupported("the test \(name.inQuotes) (supported: \(Self.testNames.joined(separator: ", ")))")
     }
   }
 }

@@ -375,8 +375,10 @@ final class TemplateInterpreter {
       var names: [(TaggedText, Value)] = []
       if case .dictionary(let dictionary)? = call.positional.first {
         names = dictionary.entries.map { ($0.key, $0.value) }
-      } else if !call.positional.isEmpty {
-        throw unsupported("\(function.rawValue)() of \(call.positional[0].kind)")
+      } else if let first = call.positional.first {
+        guard case .list(let pairs) = first, pairs.isEmpty else {
+          throw unsupported("\(function.rawValue)() of \(first.kind)")
+        }
       }
       names += call.named.sorted { $0.key < $1.key }.map { (TaggedText($0.key), $0.value) }
       if function == .namespace {
