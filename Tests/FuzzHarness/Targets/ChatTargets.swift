@@ -66,7 +66,7 @@ private func pair(className: String) -> [FuzzFile] {
   ]
 }
 
-private func model(_ vocabulary: String, _ merges: String) -> [FuzzFile] {
+private func plainFolder(_ vocabulary: String, _ merges: String) -> [FuzzFile] {
   folder(#"{"model":{"type":"BPE","vocab":\#(vocabulary),"merges":\#(merges)}}"#, settings: "{}")
 }
 
@@ -76,8 +76,8 @@ extension FuzzTarget {
     "byte_pair_tokenizer", errors: [TokenizerError.self],
     seeds: [folder(byteLevel), folder(metaspace, settings: "{}"), pair(className: "Qwen2Tokenizer")],
     directed: [
-      { _ in model(#"{"a":0,"b":0}"#, "[]") }, { _ in model(#"{"a":0}"#, #"["a b"]"#) },
-      { _ in model(#"{"a":0}"#, #"["a"]"#) }, { _ in model(#"{"a":1048576}"#, "[]") },
+      { _ in plainFolder(#"{"a":0,"b":0}"#, "[]") }, { _ in plainFolder(#"{"a":0}"#, #"["a b"]"#) },
+      { _ in plainFolder(#"{"a":0}"#, #"["a"]"#) }, { _ in plainFolder(#"{"a":1048576}"#, "[]") },
       { _ in pair(className: "BertTokenizer") }, { _ in pair(className: "GPT2Tokenizer") },
       { _ in folder(byteLevel.replacing("p{N}|", with: "p{N}+|")) },
       { _ in folder(metaspace, settings: #"{"pad_token":"<p>","additional_special_tokens":["<q>"]}"#) },
