@@ -59,7 +59,7 @@ void csp_free_model(csp_model *model) { delete model; }
 int32_t csp_piece_count(const csp_model *model) { return model->processor.GetPieceSize(); }
 
 bool csp_encode(const csp_model *model, const char *text, size_t count, csp_encoding *encoding, char **error) {
-  *encoding = csp_encoding{0, nullptr, nullptr, nullptr};
+  *encoding = csp_encoding{0, nullptr, nullptr, nullptr, nullptr, nullptr};
   const bool encoded = succeeds(error, [&] {
     sentencepiece::ImmutableSentencePieceText result;
     const auto status = model->processor.Encode(std::string_view(text, count), result.mutable_proto());
@@ -69,14 +69,20 @@ bool csp_encode(const csp_model *model, const char *text, size_t count, csp_enco
     for (const auto &piece : pieces) total += piece.piece().size();
     encoding->ids = static_cast<int32_t *>(std::malloc(pieces.size() * sizeof(int32_t) + 1));
     encoding->ends = static_cast<size_t *>(std::malloc(pieces.size() * sizeof(size_t) + 1));
+    encoding->text_starts = static_cast<size_t *>(std::malloc(pieces.size() * sizeof(size_t) + 1));
+    encoding->text_ends = static_cast<size_t *>(std::malloc(pieces.size() * sizeof(size_t) + 1));
     encoding->bytes = static_cast<char *>(std::malloc(total + 1));
-    if (!encoding->ids || !encoding->ends || !encoding->bytes) throw std::bad_alloc();
+    if (!encoding->ids || !encoding->ends || !encoding->text_starts || !encoding->text_ends || !encoding->bytes) {
+      throw std::bad_alloc();
+    }
     size_t end = 0;
     for (const auto &piece : pieces) {
       std::memcpy(encoding->bytes + end, piece.piece().data(), piece.piece().size());
       end += piece.piece().size();
       encoding->ids[encoding->count] = static_cast<int32_t>(piece.id());
       encoding->ends[encoding->count] = end;
+      encoding->text_starts[encoding->count] = piece.begin();
+      encoding->text_ends[encoding->count] = piece.end();
       encoding->count += 1;
     }
     return status;
@@ -88,8 +94,10 @@ bool csp_encode(const csp_model *model, const char *text, size_t count, csp_enco
 void csp_free_encoding(csp_encoding *encoding) {
   std::free(encoding->ids);
   std::free(encoding->ends);
+  std::free(encoding->text_starts);
+  std::free(encoding->text_ends);
   std::free(encoding->bytes);
-  *encoding = csp_encoding{0, nullptr, nullptr, nullptr};
+  *encoding = csp_encoding{0, nullptr, nullptr, nullptr, nullptr, nullptr};
 }
 
 bool csp_decode(

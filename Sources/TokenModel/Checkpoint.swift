@@ -16,6 +16,8 @@ public struct Checkpoint: Sendable {
   public let model: any LanguageModel
   /// The tokenizer, if the folder has one.
   public let tokenizer: (any Tokenizer)?
+  /// The chat template, if the folder has one and the family asks for it; read with the folder, missed only when needed.
+  private let foundTemplate: Result<ChatTemplate?, any Error>
 
   private static let configurationLimit = 10 << 20
 
@@ -32,12 +34,19 @@ public struct Checkpoint: Sendable {
     weights = try ShardedTensors(folder: folder.path)
     model = try family.load(configuration, WeightSource(weights))
     tokenizer = try Self.tokenizer(in: folder)
+    let usesTemplate = model.usesChatTemplate
+    foundTemplate = Result { usesTemplate ? try ChatTemplate(folder: folder) : nil }
   }
 
+  /// The tokenizer of a folder: by its `tokenizer.json` if there is one, as transformers does, otherwise by
+  /// `tokenizer.model`, otherwise by `vocab.json` and `merges.txt`.
   private static func tokenizer(in folder: URL) throws -> (any Tokenizer)? {
-    let file = folder.appendingPathComponent("tokenizer.model")
-    guard FileManager.default.fileExists(atPath: file.path) else { return nil }
-    return try SentencePieceTokenizer(folder: folder)
+    let has = { (name: String) in
+      FileManager.default.fileExists(atPath: folder.appendingPathComponent(name).path)
+    }
+    if has("tokenizer.json") { return try BytePairTokenizer(folder: folder) }
+    if has("tokenizer.model") { return try SentencePieceTokenizer(folder: folder) }
+    return has("vocab.json") && has("merges.txt") ? try BytePairTokenizer(folder: folder) : nil
   }
 
   /// The tokenizer, or the error that says there is none.
@@ -50,7 +59,12 @@ public struct Checkpoint: Sendable {
 
   /// Every file that changes the numbers with its SHA-256, ordered by name.
   public func fileHashes() throws -> [(name: String, sha256: String)] {
-    let names = ["config.json", "tokenizer.model", "tokenizer_config.json"].filter {
+    let known = [
+      "config.json", "tokenizer.json", "tokenizer.model", "vocab.json", "merges.txt", "tokenizer_config.json",
+      "added_tokens.json", "special_tokens_map.json", "chat_template.jinja", "chat_template.json",
+      "processor_config.json",
+    ]
+    let names = known.filter {
       FileManager.default.fileExists(atPath: folder.appendingPathComponent($0).path)
     }
     let weightNames = weights.files.map { URL(fileURLWithPath: $0.path).lastPathComponent }
@@ -62,9 +76,11 @@ public struct Checkpoint: Sendable {
   /// A sample as the model sees it.
   ///
   /// - Parameter includesAnswer: Whether the expected answer follows the prompt, for teacher forcing.
-  /// - Throws: `PromptError`, `TokenizerError`.
+  /// - Throws: `PromptError`, `TokenizerError`, `ChatTemplateError`.
   public func prompt(for sample: Sample, includesAnswer: Bool = false) throws -> Prompt {
-    try model.prompt(for: sample, tokenizer: requiredTokenizer(), includesAnswer: includesAnswer)
+    try model.prompt(
+      for: sample, tokenizer: requiredTokenizer(),
+      template: sample.rawPrompt == nil ? foundTemplate.get() : nil, includesAnswer: includesAnswer)
   }
 }
 

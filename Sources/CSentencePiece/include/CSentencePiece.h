@@ -19,6 +19,8 @@ typedef struct {
   size_t count;          // pieces
   int32_t *ids;          // [count]
   size_t *ends;          // [count]: piece i is bytes[ends[i - 1] ..< ends[i]], with ends[-1] = 0
+  size_t *text_starts;   // [count]: piece i stands for the bytes text_starts[i] ..< text_ends[i] of the text
+  size_t *text_ends;     // [count]
   char *bytes;           // not terminated
 } csp_encoding;
 

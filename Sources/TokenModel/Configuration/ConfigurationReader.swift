@@ -11,11 +11,14 @@ public struct ConfigurationReader: Sendable {
 
   /// Reads the document.
   ///
+  /// - Parameter countLimit: The most values accepted, all levels together.
   /// - Throws: `ConfigurationError.malformed`, `.notAnObject`.
-  public init(path: String, bytes: [UInt8]) throws(ConfigurationError) {
+  public init(
+    path: String, bytes: [UInt8], countLimit: Int = JSONValue.countLimit
+  ) throws(ConfigurationError) {
     let value: JSONValue
     do {
-      value = try JSONValue(parsing: bytes)
+      value = try JSONValue(parsing: bytes, countLimit: countLimit)
     } catch {
       throw .malformed(path: path, reason: error.localizedDescription)
     }
@@ -55,6 +58,26 @@ public struct ConfigurationReader: Sendable {
     guard let section = try section(key) else { throw .missingKey(path: path, key: prefix + key) }
     return section
   }
+
+  /// The objects of a list; none when the key has no value.
+  public func sections(_ key: String) throws(ConfigurationError) -> [ConfigurationReader] {
+    guard let value = value(key) else { return [] }
+    guard let values = value.arrayValue else {
+      throw .wrongKind(path: path, key: prefix + key, found: value.kind, expected: "a list of objects")
+    }
+    var sections: [ConfigurationReader] = []
+    for (index, value) in values.enumerated() {
+      let name = "\(prefix)\(key)[\(index)]"
+      guard let object = value.objectValue else {
+        throw .wrongKind(path: path, key: name, found: value.kind, expected: "an object")
+      }
+      sections.append(ConfigurationReader(path: path, object: object, prefix: name + "."))
+    }
+    return sections
+  }
+
+  /// The name of a key with the sections it lies in, for messages.
+  func name(of key: String) -> String { prefix + key }
 
   /// A whole number in `range`; `fallback` when the key has no value.
   public func integer(_ key: String, in range: ClosedRange<Int>, default fallback: Int? = nil)

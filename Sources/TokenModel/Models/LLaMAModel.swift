@@ -1,6 +1,7 @@
 /// `LlamaForCausalLM`: text only.
 ///
-/// The prompt is the text of the turns as it stands, after the id that begins a sequence.
+/// The prompt is what the chat template of the folder makes of the conversation; without one the text of the turns as it
+/// stands, after the id that begins a sequence.
 public struct LLaMAModel: LanguageModel {
   /// `model_type` of the configuration.
   public static let modelType = "llama"
@@ -12,6 +13,8 @@ public struct LLaMAModel: LanguageModel {
   public let decoder: LLaMADecoder
   /// The modalities of media the model takes.
   public let modalities: [Modality] = []
+  /// Whether a chat template lays out conversations.
+  public var usesChatTemplate: Bool { true }
 
   /// - Throws: `ConfigurationError`, `StoredTensorError`.
   public init(_ reader: ConfigurationReader, weights: WeightSource) throws {

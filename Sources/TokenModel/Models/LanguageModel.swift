@@ -39,6 +39,8 @@ public protocol LanguageModel: Sendable {
   func blankEmbeddings(_ medium: Medium) -> Tensor
   /// The rotary positions of expanded ids; 0, 1, … in most families.
   func positions(_ spans: SpanMap, media: [Medium]) -> RowPositions
+  /// Whether conversations are laid out by the chat template of the folder, if it has one, instead of by `format`.
+  var usesChatTemplate: Bool { get }
   /// Turns a conversation into pieces of text with roles; placeholders stand between them.
   func format(_ sample: Sample) throws -> [FormattedPart]
   /// What follows the formatted conversation when the answer is given.
@@ -71,6 +73,11 @@ public enum MediumPart: Sendable, Equatable {
     case .marks: 0
     }
   }
+}
+
+extension LanguageModel {
+  /// By `format`, unless a family says otherwise.
+  public var usesChatTemplate: Bool { false }
 }
 
 /// A stretch of a formatted conversation.

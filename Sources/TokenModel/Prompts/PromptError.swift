@@ -75,7 +75,7 @@ public enum PromptError: DescribedError {
       "\(sample.shown()): this model has no format for a \(speaker) turn"
     case .idOutOfRange(let sample, let id, let vocabulary):
       "\(sample.shown()): token id \(id) is outside the vocabulary of \(vocabulary)"
-    case .noTokenizer(let path): "\(path): no tokenizer.model in the folder"
+    case .noTokenizer(let path): "\(path): no tokenizer.json or tokenizer.model in the folder"
     case .tooLong(let sample, let count, let limit):
       "\(sample.shown()): the prompt has \(count) positions, more than the limit of \(limit)"
     }

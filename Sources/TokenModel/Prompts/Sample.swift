@@ -139,6 +139,8 @@ public struct Sample: Sendable, Equatable {
   public var id: String
   /// The turns before the answer; the last one is the user's.
   public var turns: [Turn]
+  /// The whole prompt with the family's own placeholders, in place of a conversation that is laid out; nil as a rule.
+  public var rawPrompt: String?
   /// The media in the order of their placeholders.
   public var media: [Medium]
   /// The expected answer.

@@ -31,10 +31,19 @@ import CSentencePiece
 
   deinit { unsafe csp_free_model(model) }
 
+  /// A piece of a text.
+  struct Piece {
+    let id: Int
+    /// How the vocabulary spells it; an unknown one keeps the text it stands for.
+    let piece: String
+    /// The bytes of the text it stands for.
+    var place: Range<Int>
+  }
+
   /// The pieces of a text.
   ///
   /// - Throws: `TokenizerError.textTooLong`.
-  func encode(_ text: some Sequence<UInt8>) throws(TokenizerError) -> [(id: Int, piece: String)] {
+  func encode(_ text: some Sequence<UInt8>) throws(TokenizerError) -> [Piece] {
     let text = Array(text)
     guard text.count <= Self.textLimit else { throw .textTooLong(count: text.count, limit: Self.textLimit) }
     var encoding = unsafe csp_encoding()
@@ -48,12 +57,15 @@ import CSentencePiece
     }
     guard encoded else { throw .unusableModel(path: "tokenizer.model", reason: unsafe Self.reason(error)) }
     defer { unsafe csp_free_encoding(&encoding) }
-    var (pieces, start): ([(id: Int, piece: String)], Int) = ([], 0)
+    var (pieces, start): ([Piece], Int) = ([], 0)
     for index in 0..<(unsafe encoding.count) {
       let end = unsafe Int(encoding.ends[index])
       let bytes = unsafe UnsafeRawBufferPointer(start: encoding.bytes + start, count: end - start)
+      let (first, last) = unsafe (Int(encoding.text_starts[index]), Int(encoding.text_ends[index]))
       pieces.append(
-        (id: unsafe Int(encoding.ids[index]), piece: unsafe String(decoding: bytes, as: UTF8.self)))
+        Piece(
+          id: unsafe Int(encoding.ids[index]), piece: unsafe String(decoding: bytes, as: UTF8.self),
+          place: min(first, text.count)..<min(max(first, last), text.count)))
       start = end
     }
     return pieces

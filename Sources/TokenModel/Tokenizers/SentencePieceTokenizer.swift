@@ -142,18 +142,30 @@ public struct SentencePieceTokenizer: Tokenizer {
     return ids
   }
 
+  /// The ids of a text with the places they stand for.
+  ///
+  /// - Throws: `TokenizerError.textTooLong`.
+  public func encodePlaces(_ text: String) throws -> [EncodedToken] {
+    try encodeParts(text).map { EncodedToken(id: $0.id, place: $0.place) }
+  }
+
   /// The pieces of a text as they were cut: an unknown one keeps the text it stands for.
-  func encodeParts(_ text: String) throws(TokenizerError) -> [(id: Int, piece: String)] {
+  func encodeParts(_ text: String) throws(TokenizerError) -> [SentencePieceModel.Piece] {
     let bytes = Array(text.utf8)
     guard bytes.count <= SentencePieceModel.textLimit else {
       throw .textTooLong(count: bytes.count, limit: SentencePieceModel.textLimit)
     }
-    var parts: [(id: Int, piece: String)] = []
+    var parts: [SentencePieceModel.Piece] = []
     for part in matcher.split(bytes) {
       switch part {
-      case .token(let id): parts.append((id, piece(id) ?? ""))
+      case .token(let id, let place): parts.append(.init(id: id, piece: piece(id) ?? "", place: place))
       case .text(let range):
-        parts += try model(forTextAt: range, startingWith: bytes[range.lowerBound]).encode(bytes[range])
+        let model = model(forTextAt: range, startingWith: bytes[range.lowerBound])
+        for var part in try model.encode(bytes[range]) {
+          // Places count from the start of what the model was given.
+          part.place = part.place.lowerBound + range.lowerBound..<part.place.upperBound + range.lowerBound
+          parts.append(part)
+        }
       }
     }
     return parts

@@ -1,3 +1,5 @@
+import RunKit
+
 /// Turns text into token ids and back.
 public protocol Tokenizer: Sendable {
   /// One more than the greatest id that has a piece.
@@ -16,6 +18,11 @@ public protocol Tokenizer: Sendable {
   /// - Parameter addingSpecialTokens: Whether the tokens that begin and end a sequence are added, as far as the
   ///   tokenizer's settings ask for them.
   func encode(_ text: String, addingSpecialTokens: Bool) throws -> [Int]
+
+  /// The ids of a text without the tokens that begin and end a sequence, each with the place it stands for.
+  ///
+  /// - Throws: As `encode`.
+  func encodePlaces(_ text: String) throws -> [EncodedToken]
 
   /// The text of ids.
   ///
@@ -36,4 +43,26 @@ extension Tokenizer {
 
   /// The text of ids without special tokens.
   public func decode(_ ids: [Int]) throws -> String { try decode(ids, skippingSpecialTokens: true) }
+}
+
+extension Tokenizer {
+  /// The tokens with a role by the names that chat templates have for them, such as `bos_token`.
+  var namedPieces: [String: JSONValue] {
+    var pieces: [String: JSONValue] = [:]
+    let ids = ["bos_token": beginID, "eos_token": endID, "pad_token": paddingID, "unk_token": unknownID]
+    for (name, id) in ids { if let id, let piece = piece(id) { pieces[name] = .string(piece) } }
+    return pieces
+  }
+}
+
+/// An id and the stretch of the text that it stands for.
+public struct EncodedToken: Sendable, Equatable {
+  /// The id.
+  public let id: Int
+  /// Bytes of the text in UTF-8. Empty where the tokenizer put something that is not in the text, such as a space before
+  /// it; shared by neighbours where one character was changed into several pieces.
+  public let place: Range<Int>
+
+  /// An id and its place.
+  public init(id: Int, place: Range<Int>) { (self.id, self.place) = (id, place) }
 }

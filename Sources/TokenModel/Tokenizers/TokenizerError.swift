@@ -8,6 +8,12 @@ public enum TokenizerError: DescribedError {
   case unknownToken(path: String, key: String, token: String)
   case idWithoutPiece(id: Int, vocabulary: Int)
   case textTooLong(count: Int, limit: Int)
+  case unsupported(path: String, part: String, found: String, supported: [String])
+  case unsupportedPattern(path: String, pattern: String, supported: [String])
+  case duplicateID(path: String, id: Int, first: String, second: String)
+  case unknownMergePart(path: String, rule: Int, piece: String)
+  case malformedMerge(path: String, rule: Int, found: String)
+  case tooMany(path: String, what: String, found: Int, limit: Int)
 
   /// The cases, by their word in machine-readable output.
   public enum Code: String, CaseIterable, Sendable {
@@ -17,6 +23,12 @@ public enum TokenizerError: DescribedError {
     case unknownToken = "tokenizer_unknown_token"
     case idWithoutPiece = "tokenizer_id_without_piece"
     case textTooLong = "tokenizer_text_too_long"
+    case unsupported = "tokenizer_unsupported"
+    case unsupportedPattern = "tokenizer_unsupported_pattern"
+    case duplicateID = "tokenizer_duplicate_id"
+    case unknownMergePart = "tokenizer_unknown_merge_part"
+    case malformedMerge = "tokenizer_malformed_merge"
+    case tooMany = "tokenizer_too_many"
   }
 
   /// Which case this is.
@@ -28,6 +40,20 @@ public enum TokenizerError: DescribedError {
     case .unknownToken: .unknownToken
     case .idWithoutPiece: .idWithoutPiece
     case .textTooLong: .textTooLong
+    case .unsupported: .unsupported
+    case .unsupportedPattern: .unsupportedPattern
+    case .duplicateID: .duplicateID
+    case .unknownMergePart: .unknownMergePart
+    case .malformedMerge: .malformedMerge
+    case .tooMany: .tooMany
+    }
+  }
+
+  /// The exit status a command ends with.
+  public var exitStatus: ExitStatus {
+    switch self {
+    case .unsupported, .unsupportedPattern: .unsupported
+    default: .data
     }
   }
 
@@ -35,7 +61,9 @@ public enum TokenizerError: DescribedError {
   public var path: String? {
     switch self {
     case .malformedModel(let path, _, _), .unusableModel(let path, _), .conflictingToken(let path, _, _, _),
-      .unknownToken(let path, _, _):
+      .unknownToken(let path, _, _), .unsupported(let path, _, _, _), .unsupportedPattern(let path, _, _),
+      .duplicateID(let path, _, _, _), .unknownMergePart(let path, _, _), .malformedMerge(let path, _, _),
+      .tooMany(let path, _, _, _):
       path
     case .idWithoutPiece, .textTooLong: nil
     }
@@ -55,6 +83,19 @@ public enum TokenizerError: DescribedError {
     case .idWithoutPiece(let id, let vocabulary):
       "token id \(id) has no piece; the vocabulary has ids from 0 to \(vocabulary - 1)"
     case .textTooLong(let count, let limit): "the text has \(count) bytes, expected at most \(limit)"
+    case .unsupported(let path, let part, let found, let supported):
+      "\(path): \(part.shown()) is \(found.shown()), which is not supported (supported: \(supported.joined(separator: ", ")))"
+    case .unsupportedPattern(let path, let pattern, let supported):
+      "\(path): the text is to be cut by a pattern that is not supported: \(pattern.shown(limit: 240))\n"
+        + "supported: \(supported.joined(separator: "\n           "))"
+    case .duplicateID(let path, let id, let first, let second):
+      "\(path): the id \(id) belongs to \(first.inQuotes) and to \(second.inQuotes)"
+    case .unknownMergePart(let path, let rule, let piece):
+      "\(path): merge \(rule) speaks of \(piece.inQuotes), which is not in the vocabulary"
+    case .malformedMerge(let path, let rule, let found):
+      "\(path): merge \(rule) is \(found.inQuotes), expected two pieces that are not empty"
+    case .tooMany(let path, let what, let found, let limit):
+      "\(path): found \(found) \(what), expected at most \(limit)"
     }
   }
 
@@ -64,10 +105,15 @@ public enum TokenizerError: DescribedError {
     case .malformedModel:
       "fetch tokenizer.model again; a download of a few lines of text is a pointer of Git LFS, not the file"
     case .unusableModel: "export tokenizer.model again from the checkpoint's source"
-    case .conflictingToken: "make added_tokens.json and added_tokens_decoder agree with tokenizer.model"
+    case .conflictingToken:
+      "make added_tokens.json and added_tokens_decoder agree with the tokenizer's own file"
     case .unknownToken: "add the token to added_tokens_decoder with its id, or set the key to null"
     case .idWithoutPiece: "check that the tokenizer belongs to the model"
     case .textTooLong: "split the text"
+    case .unsupported, .unsupportedPattern:
+      "a text cut in another way gives other numbers, so nothing is guessed; give ids with 'mmprobe trace --inputs'"
+    case .duplicateID, .unknownMergePart, .malformedMerge, .tooMany:
+      "fetch the tokenizer's files again from the checkpoint's source"
     }
   }
 }

@@ -30,6 +30,12 @@ struct TokenizerSettings {
 
   private(set) var addsBegin = true
   private(set) var addsEnd = false
+  /// Whether `add_bos_token` or `add_eos_token` is given.
+  private(set) var saysWhatIsAdded = false
+  /// `tokenizer_class`.
+  private(set) var className: String?
+  /// `add_prefix_space`.
+  private(set) var prefixesSpace: Bool?
   /// Nil leaves it to the model.
   private(set) var prefixSpace: PrefixSpace?
   private(set) var begin = NamedToken.unspecified
@@ -46,14 +52,18 @@ struct TokenizerSettings {
 
   /// Classes whose ids are those of the SentencePiece model itself; others shift or reorder them.
   private static let supportedClasses: [JSONValue] = ["LlamaTokenizer", "LlamaTokenizerFast"]
+  private let isSentencePiece: Bool
   private static let tokenLimit = 1 << 16
   private static let idLimit = 1 << 24
 
   /// Reads the files.
   ///
-  /// - Parameter folder: For messages.
+  /// - Parameters:
+  ///   - folder: For messages.
+  ///   - isSentencePiece: Whether they stand beside a `tokenizer.model`, which asks for classes whose ids are its own.
   /// - Throws: `ConfigurationError`, `TokenizerError.conflictingToken`.
-  init(folder: String, files: Files) throws {
+  init(folder: String, files: Files, isSentencePiece: Bool = true) throws {
+    self.isSentencePiece = isSentencePiece
     if let bytes = files.configuration {
       try readConfiguration(ConfigurationReader(path: folder + "/tokenizer_config.json", bytes: bytes))
     }
@@ -70,8 +80,12 @@ struct TokenizerSettings {
   }
 
   private mutating func readConfiguration(_ reader: ConfigurationReader) throws {
-    try reader.refuse("tokenizer_class", unless: Self.supportedClasses)
-    addsBegin = try reader.bool("add_bos_token", default: true)
+    if isSentencePiece { try reader.refuse("tokenizer_class", unless: Self.supportedClasses) }
+    className = reader.has("tokenizer_class") ? try reader.string("tokenizer_class") : nil
+    prefixesSpace = reader.has("add_prefix_space") ? try reader.bool("add_prefix_space", default: false) : nil
+    saysWhatIsAdded = reader.has("add_bos_token") || reader.has("add_eos_token")
+    // Without a word a SentencePiece tokenizer begins its texts, one with a `tokenizer.json` does what that says.
+    addsBegin = try reader.bool("add_bos_token", default: isSentencePiece)
     addsEnd = try reader.bool("add_eos_token", default: false)
     let isLegacy = try reader.bool("legacy", default: true)
     if try !reader.bool("add_prefix_space", default: true) {
@@ -86,7 +100,7 @@ struct TokenizerSettings {
             path: reader.path, key: "added_tokens_decoder", found: key.inQuotes,
             expected: "token ids from 0 to \(Self.idLimit) as keys")
         }
-        try add(Self.token(section.requiredSection(key), id: id), reader: reader)
+        try add(token(section.requiredSection(key), id: id), reader: reader)
       }
     }
     try readNames(reader)
@@ -94,13 +108,16 @@ struct TokenizerSettings {
   }
 
   /// One entry of `added_tokens_decoder`.
-  private static func token(_ reader: ConfigurationReader, id: Int) throws(ConfigurationError) -> AddedToken {
-    // A match only between words would need the reference's idea of a word.
-    try reader.refuse("single_word", unless: [false])
+  private func token(_ reader: ConfigurationReader, id: Int) throws(ConfigurationError) -> AddedToken {
+    // The reference for `tokenizer.model` has another idea of a word than the one for `tokenizer.json`.
+    if isSentencePiece { try reader.refuse("single_word", unless: [false]) }
+    let isSpecial = try reader.bool("special", default: false)
     return AddedToken(
-      content: try reader.string("content"), id: id, isSpecial: try reader.bool("special", default: false),
+      content: try reader.string("content"), id: id, isSpecial: isSpecial,
       stripsLeft: try reader.bool("lstrip", default: false),
-      stripsRight: try reader.bool("rstrip", default: false))
+      stripsRight: try reader.bool("rstrip", default: false),
+      isSingleWord: try reader.bool("single_word", default: false),
+      isNormalized: try reader.bool("normalized", default: !isSpecial))
   }
 
   /// Adds a token unless it is known already; `tokenizer_config.json` comes first and has the details.
@@ -173,7 +190,7 @@ struct TokenizerSettings {
   }
 
   /// The template itself, or the one named "default" of a list.
-  private static func chatTemplate(_ reader: ConfigurationReader) throws(ConfigurationError) -> String? {
+  static func chatTemplate(_ reader: ConfigurationReader) throws(ConfigurationError) -> String? {
     guard let templates = reader.object["chat_template"]?.arrayValue else {
       return reader.has("chat_template") ? try reader.string("chat_template") : nil
     }

@@ -12,6 +12,8 @@ extension FuzzTarget {
     .npy,
     .npz,
     .tokenizer,
+    .bytePairTokenizer,
+    .chatTemplate,
     .checkpoint,
     .wav,
     .pnm,
