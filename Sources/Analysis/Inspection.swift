@@ -20,14 +20,16 @@ public struct Inspection: Sendable {
   public struct MediumInput: Sendable, Equatable {
     /// What kind of input.
     public let modality: Modality
-    /// Sizes of the axes of one medium.
+    /// Sizes of the axes of one medium; of a usual one where they vary.
     public let shape: [Int]
-    /// The grid of rows that one medium becomes.
+    /// The grid of rows that one medium becomes; the largest of several.
     public let grid: SpanMap.Grid
     /// The id that stands for it in a prompt.
     public let placeholderID: Int
     /// Rows of the decoder that one medium becomes.
-    public var rowCount: Int { grid.rows * grid.columns }
+    public let rowCount: Int
+    /// Whether it is taken as stored bytes; otherwise as normalised numbers.
+    public let isBytes: Bool
   }
 
   /// Something that can be done with the checkpoint.
@@ -63,11 +65,16 @@ public struct Inspection: Sendable {
         byteCount: members.reduce(0) { $0 + $1.storage.count })
     }.sorted { $0.elementCount > $1.elementCount }
     media = model.modalities.compactMap { modality in
-      guard let shape = model.mediumShape(of: modality), let id = model.placeholderID(of: modality) else {
+      guard let medium = model.exampleMedium(of: modality), let id = model.placeholderID(of: modality) else {
         return nil
       }
-      let grid = model.grid(of: Medium(modality: modality, shape: shape, bytes: [], identity: ""))
-      return MediumInput(modality: modality, shape: shape, grid: grid, placeholderID: id)
+      let grids = model.rowParts(of: medium).compactMap { part -> SpanMap.Grid? in
+        if case .grid(let grid) = part { grid } else { nil }
+      }
+      let largest = grids.max { $0.rows * $0.columns < $1.rows * $1.columns }
+      return MediumInput(
+        modality: modality, shape: medium.shape, grid: largest ?? SpanMap.Grid(rows: 0, columns: 0),
+        placeholderID: id, rowCount: model.rowCount(of: medium), isBytes: !medium.bytes.isEmpty)
     }
     let noTokenizer = checkpoint.tokenizer == nil ? "the folder has no tokenizer" : nil
     analyses = [

@@ -68,65 +68,6 @@ public struct Checkpoint: Sendable {
   }
 }
 
-extension LanguageModel {
-  /// A sample as the model sees it.
-  ///
-  /// - Parameter includesAnswer: Whether the expected answer follows the prompt, for teacher forcing.
-  /// - Throws: `PromptError`, `TokenizerError`.
-  public func prompt(for sample: Sample, tokenizer: any Tokenizer, includesAnswer: Bool = false) throws
-    -> Prompt
-  {
-    var builder = IDBuilder(tokenizer: tokenizer, configuration: decoder.configuration)
-    for part in try format(sample) {
-      switch part {
-      case .placeholder(let modality):
-        guard let id = placeholderID(of: modality), let role = modality.role else {
-          throw PromptError.unsupportedModality(
-            sample: sample.id, modality: modality.rawValue, supported: modalities.map(\.rawValue))
-        }
-        builder.append(id, role: role)
-      default: try builder.append(part)
-      }
-    }
-    let promptCount = builder.ids.count
-    if includesAnswer, let answer = sample.answer {
-      try builder.append(.text(answer, role: .response))
-      try builder.append(.end)
-    }
-    return try expand(
-      ids: builder.ids, pieces: builder.pieces, roles: builder.roles, media: sample.media,
-      promptCount: promptCount,
-      sample: sample.id)
-  }
-}
-
-/// Collects ids with their pieces and roles.
-private struct IDBuilder {
-  let tokenizer: any Tokenizer
-  let configuration: LLaMAConfiguration
-  var ids: [Int] = []
-  var pieces: [String] = []
-  var roles: [Role] = []
-
-  mutating func append(_ id: Int, role: Role) {
-    ids.append(id)
-    pieces.append(tokenizer.piece(id) ?? "<\(id)>")
-    roles.append(role)
-  }
-
-  mutating func append(_ part: FormattedPart) throws {
-    switch part {
-    case .begin:
-      if let id = configuration.beginID ?? tokenizer.beginID { append(id, role: .bos) }
-    case .end:
-      if let id = tokenizer.endID ?? configuration.endIDs.first { append(id, role: .response) }
-    case .text(let text, let role):
-      for id in try tokenizer.encode(text) { append(id, role: role) }
-    case .placeholder: break
-    }
-  }
-}
-
 extension Checkpoint {
   /// A prompt continued by ids, as if they were its given answer.
   ///
@@ -137,6 +78,8 @@ extension Checkpoint {
     for position in ids.indices { spans.appendText(role: .response, source: prompt.ids.count + position) }
     return Prompt(
       ids: prompt.ids + ids, pieces: prompt.pieces + ids.map { tokenizer.piece($0) ?? "<\($0)>" },
-      media: prompt.media, spans: spans, promptCount: prompt.promptCount)
+      media: prompt.media, spans: spans,
+      positions: prompt.positions.appending(prompt.positions.continuing(ids.count)),
+      promptCount: prompt.promptCount)
   }
 }

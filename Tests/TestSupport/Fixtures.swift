@@ -31,3 +31,17 @@ extension Fixtures {
       .deletingLastPathComponent().appendingPathComponent("checkpoints/avdigits").appendingPathComponent(name)
   }
 }
+
+/// A folder of its own for a test, removed with the value.
+public final class TemporaryDirectory {
+  /// Its path.
+  public let path: String
+
+  /// Makes the folder.
+  public init() throws {
+    path = FileManager.default.temporaryDirectory.appendingPathComponent("mmprobe-\(UUID().uuidString)").path
+    try FileManager.default.createDirectory(atPath: path, withIntermediateDirectories: true)
+  }
+
+  deinit { try? FileManager.default.removeItem(atPath: path) }
+}

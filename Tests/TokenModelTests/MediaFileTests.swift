@@ -13,7 +13,7 @@ final class MediaFileTests: XCTestCase {
     XCTAssertEqual(image.bytes.count, 64)
     XCTAssertEqual(image.identity, "an item")
     let audio = try read(.audio, "test-0217.wav", model)
-    XCTAssertEqual(audio.shape, model.mediumShape(of: .audio))
+    XCTAssertEqual(audio.shape, model.exampleMedium(of: .audio)?.shape)
     XCTAssertEqual(audio.bytes.count, 40 * 48)
   }
 

@@ -57,7 +57,7 @@ public struct AttentionProbe {
   /// - Throws: `ProbeError`, `PromptError`, `TokenizerError`, `ModelError`.
   public func record(of sample: Sample, keepsKeys: Bool) throws -> AttentionRecord {
     let (prompt, generated) = try prompt(for: sample)
-    let context = TokenContext(roles: prompt.spans.roles)
+    let context = TokenContext([prompt])
     let rows = try queryRows(prompt, sample)
     let embeddings = checkpoint.model.embeddings(prompt)
     let groupOfRole = Dictionary(
@@ -120,8 +120,7 @@ public struct AttentionProbe {
       var generator = Generator(checkpoint.model)
       generator.limit = options.answerLimit
       let answer = try generator.answers(
-        to: Generator.Start(
-          embeddings: checkpoint.model.embeddings(prompt), context: TokenContext(roles: prompt.spans.roles)))
+        to: Generator.Start([prompt], model: checkpoint.model))
       let text = try checkpoint.requiredTokenizer().decode(answer[0].ids)
       return (try checkpoint.appending(ids: answer[0].ids, to: prompt), text)
     }
@@ -187,19 +186,21 @@ public struct AttentionProbe {
     }
   }
 
+  /// The largest grid of every medium; of an image in tiles the overview, where it is the largest.
   private func media(_ prompt: Prompt) -> [AttentionRecord.Medium] {
-    prompt.spans.spans.compactMap { span in
-      guard let index = span.medium, let grid = span.grid else { return nil }
+    prompt.media.indices.compactMap { index in
+      let spans = prompt.spans.spans.filter { $0.medium == index && $0.grid != nil }
+      // The first of equals: `max` would give the last.
+      guard let most = spans.map(\.positions.count).max(),
+        let span = spans.first(where: { $0.positions.count == most }), let grid = span.grid
+      else { return nil }
       let medium = prompt.media[index]
-      let (height, width) = (medium.shape[medium.shape.count - 2], medium.shape[medium.shape.count - 1])
-      let channels = medium.shape.count == 3 ? medium.shape[0] : 1
-      let pixels =
-        channels == 3
-        ? (0..<height * width).flatMap { pixel in (0..<3).map { medium.bytes[$0 * height * width + pixel] } }
-        : Array(medium.bytes.prefix(height * width))
+      let part = medium.part(rows: span.rows ?? 0..<0, of: checkpoint.model.rowCount(of: medium), grid: grid)
+      let (width, height, pixels) = part.picture
       return AttentionRecord.Medium(
-        kind: medium.modality.rawValue, firstKey: span.positions.lowerBound, keys: span.positions.count,
-        width: width, height: height, gridWidth: grid.columns, gridHeight: grid.rows, pixels: pixels)
+        kind: prompt.media[index].modality.rawValue, firstKey: span.positions.lowerBound,
+        keys: span.positions.count, width: width, height: height, gridWidth: grid.columns,
+        gridHeight: grid.rows, pixels: pixels)
     }
   }
 
@@ -209,7 +210,14 @@ public struct AttentionProbe {
     for turn in sample.turns { hash.update(Array("\(turn.speaker.rawValue)\u{0}\(turn.text)\u{0}".utf8)) }
     for medium in sample.media {
       hash.update(Array("\(medium.modality.rawValue) \(medium.shape)\u{0}".utf8))
-      hash.update(medium.bytes)
+      switch medium.values {
+      case .bytes(let bytes): hash.update(bytes)
+      case .numbers(let numbers):
+        hash.update(
+          numbers.flatMap { number in
+            (0..<4).map { UInt8(truncatingIfNeeded: number.bitPattern >> (8 * $0)) }
+          })
+      }
     }
     hash.update(Array("\u{0}\(sample.answer ?? "")".utf8))
     return hash.hexadecimal()

@@ -29,10 +29,11 @@ struct BlankEmbeddings {
   func blanked(_ prompt: Prompt, _ embeddings: Tensor, sample: String) throws(ProbeError) -> Tensor {
     var rows: [Int] = []
     var blanks: [Tensor] = []
+    let media = prompt.media.map { model.blankEmbeddings($0) }
     for span in prompt.spans.spans {
-      if let medium = span.medium {
+      if let medium = span.medium, let own = span.rows {
         rows += span.positions
-        blanks.append(model.blankEmbeddings(prompt.media[medium]))
+        blanks.append(media[medium].slice(own))
       } else if span.role == .question {
         guard let padding = model.decoder.configuration.paddingID else {
           throw .noPadding(sample: sample)

@@ -16,7 +16,7 @@ struct ContributionCase {
 
   var decoder: LLaMADecoder { model.decoder }
   var roles: [Role] { prompt.spans.roles }
-  var context: TokenContext { TokenContext(roles: roles) }
+  var context: TokenContext { TokenContext([prompt]) }
 
   /// The rows of a role.
   func rows(of role: Role) -> [Int] { roles.indices.filter { roles[$0] == role } }

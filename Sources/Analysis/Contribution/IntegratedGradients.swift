@@ -51,7 +51,7 @@ struct IntegratedGradients {
       let batch = Tensor.concatenated(chosen.map { baseline + Float($0) * difference })
       let ragged = TokenContext(
         segments: RowSegments(lengths: [Int](repeating: length, count: chosen.count)),
-        positions: chosen.flatMap { _ in context.positions }, roles: chosen.flatMap { _ in context.roles },
+        positions: .concatenated(chosen.map { _ in context.positions }), roles: chosen.flatMap { _ in context.roles },
         mask: context.mask)
       let gradient = GradientInput.gradients(decoder, batch, ragged) { rows in
         values += rows.map(target.value)

@@ -92,7 +92,7 @@ struct KnockoutEffect {
       options.interventions = [FlowKnockout(parts: parts)]
       let context = TokenContext(
         segments: RowSegments(lengths: [Int](repeating: length, count: count)),
-        positions: (0..<count).flatMap { _ in 0..<length },
+        positions: .concatenated((0..<count).map { _ in item.prompt.positions }),
         roles: (0..<count).flatMap { _ in item.roles })
       let embeddings = Tensor.concatenated([Tensor](repeating: item.embeddings, count: count))
       all += item.decoder.forward(embeddings, context: context, options: options).logits?.hostRows() ?? []

@@ -39,7 +39,7 @@ public struct InvariantChecks: Sendable {
     guard passed else { return }
     let prompt = try Self.prompt(model, tokenCount: tokenCount, seed: seed)
     let embeddings = model.embeddings(prompt)
-    let context = TokenContext(roles: prompt.spans.roles)
+    let context = TokenContext([prompt])
     let whole = forward(embeddings, context: context, observer: ProbabilityObserver())
     checks += whole.observer.checks
     checks.append(cached(embeddings, context, whole.logits))
@@ -82,11 +82,10 @@ public struct InvariantChecks: Sendable {
     var ids: [Int] = []
     var media: [Medium] = []
     for modality in model.modalities {
-      guard let id = model.placeholderID(of: modality), let shape = model.mediumShape(of: modality) else {
+      guard let id = model.placeholderID(of: modality), let example = model.exampleMedium(of: modality) else {
         continue
       }
-      let bytes = (0..<shape.reduce(1, *)).map { _ in UInt8(stream.integer(below: 256)) }
-      media.append(Medium(modality: modality, shape: shape, bytes: bytes, identity: "drawn"))
+      media.append(drawn(example, &stream))
       ids.append(id)
     }
     let placeholders = Set(ids)
@@ -99,6 +98,18 @@ public struct InvariantChecks: Sendable {
       ids: ids, pieces: ids.map(String.init), roles: ids.map { _ in .question }, media: media,
       promptCount: ids.count,
       sample: "drawn sequence")
+  }
+
+  /// The same medium with drawn values: bytes, or numbers from -2 to 2.
+  private static func drawn(_ medium: Medium, _ stream: inout RandomStream) -> Medium {
+    let values: Medium.Values =
+      switch medium.values {
+      case .bytes(let bytes): .bytes(bytes.map { _ in UInt8(stream.integer(below: 256)) })
+      case .numbers(let numbers): .numbers(numbers.map { _ in Float(4 * stream.uniform() - 2) })
+      }
+    return Medium(
+      modality: medium.modality, shape: medium.shape, values: values, layout: medium.layout,
+      identity: "drawn")
   }
 
   private func forward<Observer: ForwardObserver>(
@@ -120,13 +131,15 @@ public struct InvariantChecks: Sendable {
     options.logits = .all
     let cache = KeyValueCache(sequences: 1, capacity: count)
     options.cache = cache
-    let prompt = TokenContext(roles: Array(context.roles[..<first]))
+    let prompt = TokenContext(
+      segments: .single(first), positions: context.positions.selecting(0..<first),
+      roles: Array(context.roles[..<first]))
     var rows =
       model.decoder.forward(embeddings.slice(0..<first), context: prompt, options: options).logits?.hostRows()
       ?? []
     for row in first..<count {
       let step = TokenContext(
-        segments: .single(1), positions: [row], roles: [context.roles[row]], cachedRoles: cache.roles,
+        segments: .single(1), positions: context.positions.selecting([row]), roles: [context.roles[row]], cachedRoles: cache.roles,
         phase: .decode)
       let result = model.decoder.forward(embeddings.slice(row..<row + 1), context: step, options: options)
       rows += result.logits?.hostRows() ?? []
@@ -157,7 +170,7 @@ public struct InvariantChecks: Sendable {
     let count = context.roles.count
     let short = count / 3
     let together = TokenContext(
-      segments: RowSegments(lengths: [short, count]), positions: Array(0..<short) + Array(0..<count),
+      segments: RowSegments(lengths: [short, count]), positions: context.positions.selecting(0..<short).appending(context.positions),
       roles: context.roles[..<short] + context.roles)
     let rows = forward(
       Tensor.concatenated([embeddings.slice(0..<short), embeddings]), context: together,

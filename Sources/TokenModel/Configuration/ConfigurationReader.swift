@@ -45,6 +45,11 @@ public struct ConfigurationReader: Sendable {
     return ConfigurationReader(path: path, object: object, prefix: prefix + key + ".")
   }
 
+  /// A nested object that the file does not have, with these keys: the defaults of a class.
+  public func defaults(_ key: String, _ object: JSONObject = JSONObject()) -> ConfigurationReader {
+    ConfigurationReader(path: path, object: object, prefix: prefix + key + ".")
+  }
+
   /// A nested object that must be there.
   public func requiredSection(_ key: String) throws(ConfigurationError) -> ConfigurationReader {
     guard let section = try section(key) else { throw .missingKey(path: path, key: prefix + key) }
@@ -109,9 +114,12 @@ public struct ConfigurationReader: Sendable {
     return string
   }
 
-  /// A list of token ids: a number, a list of numbers, or nothing.
-  public func tokenIDs(_ key: String, below limit: Int) throws(ConfigurationError) -> [Int] {
-    guard let value = value(key) else { return [] }
+  /// A list of token ids: a number, a list of numbers, or nothing; `fallback` where the key is missing (not where it is
+  /// null).
+  public func tokenIDs(_ key: String, below limit: Int, default fallback: [Int] = [])
+    throws(ConfigurationError) -> [Int]
+  {
+    guard let value = value(key) else { return object[key] == nil ? fallback.filter { $0 < limit } : [] }
     let values = value.arrayValue ?? [value]
     var ids: [Int] = []
     for value in values {
@@ -125,6 +133,32 @@ public struct ConfigurationReader: Sendable {
       ids.append(id)
     }
     return ids
+  }
+
+  /// A list of whole numbers in `range`, or nil when the key has no value.
+  public func integers(_ key: String, in range: ClosedRange<Int>, limit: Int = 1 << 12)
+    throws(ConfigurationError) -> [Int]?
+  {
+    guard let value = value(key) else { return nil }
+    guard let list = value.arrayValue, list.count <= limit else {
+      throw .wrongKind(
+        path: path, key: prefix + key, found: value.kind, expected: "a list of at most \(limit) whole numbers")
+    }
+    var integers: [Int] = []
+    for element in list {
+      guard let integer = element.intValue, range.contains(integer) else {
+        throw .outOfRange(
+          path: path, key: prefix + key, found: element.text(),
+          expected: "whole numbers from \(range.lowerBound) to \(range.upperBound)")
+      }
+      integers.append(integer)
+    }
+    return integers
+  }
+
+  /// The error that refuses the value of a key.
+  public func unsupported(_ key: String, found: String, supported: String) -> ConfigurationError {
+    .unsupportedValue(path: path, key: prefix + key, found: found, supported: supported)
   }
 
   /// Refuses a setting that would change the numbers, unless it has one of the supported values.

@@ -2,6 +2,26 @@ public import TensorCore
 
 /// The sizes and settings of a LLaMA-type decoder, from a Hugging Face `config.json` of transformers 4 or 5.
 public struct LLaMAConfiguration: Sendable, Equatable {
+  /// Which attention layers have biases.
+  public enum AttentionBias: Sendable {
+    /// None.
+    case none
+    /// q, k and v, as in Qwen2.
+    case queryKeyValue
+    /// q, k, v and o.
+    case all
+  }
+
+  /// A norm of each head.
+  public enum HeadNorm: Sendable {
+    /// None.
+    case none
+    /// RMS norm with one weight for all heads (`qk_norm`).
+    case rms
+    /// Layer norm with a weight and a bias for each head, as in Chameleon.
+    case layer
+  }
+
   /// How many ids there are.
   public let vocabularySize: Int
   /// The width of a hidden state.
@@ -24,16 +44,20 @@ public struct LLaMAConfiguration: Sendable, Equatable {
   public let rotaryBase: Double
   /// How rotary frequencies are scaled.
   public let rotaryScaling: RotaryEmbedding.Scaling
-  /// Whether q, k, v and o have biases.
-  public let attentionHasBias: Bool
+  /// How many pairs of a head turn by each axis of positions; empty where rows have one position.
+  public let rotarySections: [Int]
+  /// Which of q, k, v and o have biases.
+  public let attentionBias: AttentionBias
   /// Whether gate, up and down have biases.
   public let feedForwardHasBias: Bool
-  /// Whether queries and keys pass an RMS norm of each head before rotation, as in Qwen3.
-  public let normalisesQueryAndKey: Bool
+  /// The norm of each head of queries and keys before rotation.
+  public let headNorm: HeadNorm
   /// Whether norms stand at the output of attention and feed-forward instead of at their input, as in Chameleon.
   public let normalisesOutputs: Bool
   /// Whether the output layer is the embedding table.
   public let tiesEmbeddings: Bool
+  /// Ids that are never predicted: their logits are the least float32 number.
+  public internal(set) var suppressedIDs: [Int] = []
   /// Ids that end a sequence.
   public let endIDs: [Int]
   /// The id that begins a sequence, if there is one.
@@ -43,16 +67,27 @@ public struct LLaMAConfiguration: Sendable, Equatable {
 
   private static let sizes = 1...(1 << 24)
 
+  /// Whether queries and keys pass a norm.
+  public var normalisesQueryAndKey: Bool { headNorm != .none }
+
   /// Reads and checks the settings.
   ///
+  /// - Parameters:
+  ///   - defaults: What holds where the configuration says nothing.
+  ///   - outer: The configuration around a `text_config`, whose begin, end and padding ids and tied embeddings hold where
+  ///     the section has none.
   /// - Throws: `ConfigurationError`; settings that would change the numbers and are not supported are refused.
-  public init(_ reader: ConfigurationReader) throws(ConfigurationError) {
-    vocabularySize = try reader.integer("vocab_size", in: Self.sizes, default: 32000)
-    hiddenSize = try reader.integer("hidden_size", in: Self.sizes, default: 4096)
-    intermediateSize = try reader.integer("intermediate_size", in: Self.sizes, default: 11008)
-    layerCount = try reader.integer("num_hidden_layers", in: 1...4096, default: 32)
-    headCount = try reader.integer("num_attention_heads", in: 1...4096, default: 32)
-    keyValueHeadCount = try reader.integer("num_key_value_heads", in: 1...4096, default: headCount)
+  public init(
+    _ reader: ConfigurationReader, defaults: TextDefaults = .llama, outer: ConfigurationReader? = nil
+  ) throws(ConfigurationError) {
+    vocabularySize = try reader.integer("vocab_size", in: Self.sizes, default: defaults.vocabularySize)
+    hiddenSize = try reader.integer("hidden_size", in: Self.sizes, default: defaults.hiddenSize)
+    intermediateSize = try reader.integer(
+      "intermediate_size", in: Self.sizes, default: defaults.intermediateSize)
+    layerCount = try reader.integer("num_hidden_layers", in: 1...4096, default: defaults.layerCount)
+    headCount = try reader.integer("num_attention_heads", in: 1...4096, default: defaults.headCount)
+    keyValueHeadCount = try reader.integer(
+      "num_key_value_heads", in: 1...4096, default: defaults.keyValueHeadCount ?? headCount)
     headSize = try reader.integer("head_dim", in: 2...4096, default: max(2, hiddenSize / headCount))
     guard headCount % keyValueHeadCount == 0 else {
       throw .outOfRange(
@@ -62,45 +97,87 @@ public struct LLaMAConfiguration: Sendable, Equatable {
     guard headSize % 2 == 0 else {
       throw .outOfRange(path: reader.path, key: "head_dim", found: "\(headSize)", expected: "an even number")
     }
-    normEpsilon = Float(try reader.number("rms_norm_eps", above: 0, default: 1e-6))
-    contextLength = try reader.integer("max_position_embeddings", in: 1...(1 << 40), default: 2048)
+    normEpsilon = Float(try reader.number("rms_norm_eps", above: 0, default: defaults.normEpsilon))
+    contextLength = try reader.integer(
+      "max_position_embeddings", in: 1...(1 << 40), default: defaults.contextLength)
     // transformers 5 writes rope_parameters, older versions rope_theta and rope_scaling.
     let parameters = try reader.section("rope_parameters")
-    rotaryBase = try (parameters ?? reader).number("rope_theta", above: 0, default: 10000)
+    rotaryBase = try (parameters ?? reader).number("rope_theta", above: 0, default: defaults.rotaryBase)
     let scaling = if let parameters { parameters } else { try reader.section("rope_scaling") }
-    rotaryScaling = try Self.rotaryScaling(scaling)
-    attentionHasBias = try reader.bool("attention_bias", default: false)
+    (rotaryScaling, rotarySections) = try Self.rotary(scaling, pairs: headSize / 2)
+    try (scaling ?? reader).refuse("partial_rotary_factor", unless: [1, 1.0])
+    attentionBias =
+      try reader.bool("attention_bias", default: false) ? .all : defaults.attentionBias
     feedForwardHasBias = try reader.bool("mlp_bias", default: false)
-    normalisesQueryAndKey = try reader.bool("qk_norm", default: false)
+    headNorm = try reader.bool("qk_norm", default: false) ? .rms : defaults.headNorm
     normalisesOutputs = try reader.bool("swin_norm", default: false)
-    tiesEmbeddings = try reader.bool("tie_word_embeddings", default: false)
-    endIDs = try reader.tokenIDs("eos_token_id", below: vocabularySize)
-    beginID = try reader.tokenIDs("bos_token_id", below: vocabularySize).first
-    paddingID = try reader.tokenIDs("pad_token_id", below: vocabularySize).first
+    // Either says so: Idefics3 only the outer one, files of transformers 4 often only the inner one.
+    let ownTie = try reader.bool("tie_word_embeddings", default: false)
+    tiesEmbeddings = try outer?.bool("tie_word_embeddings", default: ownTie) ?? false || ownTie
+    let vocabulary = vocabularySize
+    func ids(_ key: String, default fallback: Int?) throws(ConfigurationError) -> [Int] {
+      let own = fallback.map { [$0] } ?? []
+      guard let outer, !reader.has(key), outer.has(key) else {
+        return try reader.tokenIDs(key, below: vocabulary, default: own)
+      }
+      return try outer.tokenIDs(key, below: vocabulary)
+    }
+    endIDs = try ids("eos_token_id", default: defaults.endID)
+    beginID = try ids("bos_token_id", default: defaults.beginID).first
+    paddingID = try ids("pad_token_id", default: nil).first
     try reader.refuse("hidden_act", unless: ["silu", "swish"])
     try reader.refuse("pretraining_tp", unless: [1])
     try reader.refuse("partial_rotary_factor", unless: [1, 1.0])
-    try reader.refuse("sliding_window", unless: [])
     try reader.refuse("quantization_config", unless: [])
+    try Self.refuseWindow(reader, defaults, layerCount: layerCount, contextLength: contextLength)
   }
 
-  private static func rotaryScaling(_ reader: ConfigurationReader?) throws(ConfigurationError)
-    -> RotaryEmbedding.Scaling
+  /// Refuses a window of attention that is shorter than the sequences the model was made for.
+  private static func refuseWindow(
+    _ reader: ConfigurationReader, _ defaults: TextDefaults, layerCount: Int, contextLength: Int
+  ) throws(ConfigurationError) {
+    if defaults.windowHasSwitch {
+      guard try reader.bool("use_sliding_window", default: false) else { return }
+      let full = try reader.integer("max_window_layers", in: 0...(1 << 20), default: defaults.fullLayerCount)
+      if full >= layerCount { return }
+    }
+    // A window that is null in the file is none; a missing one is the default of the class.
+    let isNull = reader.object["sliding_window"]?.isNull ?? false
+    guard reader.has("sliding_window") || (defaults.slidingWindow != nil && !isNull) else { return }
+    let window = try reader.integer("sliding_window", in: 1...(1 << 40), default: defaults.slidingWindow)
+    guard window < contextLength else { return }
+    throw reader.unsupported(
+      "sliding_window", found: "\(window)",
+      supported: "null, or at least max_position_embeddings, which is \(contextLength)")
+  }
+
+  private static func rotary(_ reader: ConfigurationReader?, pairs: Int) throws(ConfigurationError)
+    -> (RotaryEmbedding.Scaling, [Int])
   {
-    guard let reader else { return .none }
+    guard let reader else { return (.none, []) }
+    let sections = try reader.integers("mrope_section", in: 0...pairs, limit: 8) ?? []
+    guard sections.isEmpty || sections.reduce(0, +) == pairs else {
+      throw .outOfRange(
+        path: reader.path, key: "mrope_section", found: "\(sections)",
+        expected: "numbers that sum to \(pairs), half of a head")
+    }
+    try reader.refuse("mrope_interleaved", unless: [false])
     let kind = try reader.string("rope_type", default: try reader.string("type", default: "default"))
     switch kind {
-    case "default": return .none
-    case "linear": return .linear(factor: try reader.number("factor", above: 0))
+    case "default": return (.none, sections)
+    case "mrope" where !sections.isEmpty: return (.none, sections)
+    case "linear": return (.linear(factor: try reader.number("factor", above: 0)), sections)
     case "llama3":
       let low = try reader.number("low_freq_factor", above: 0)
       let high = try reader.number("high_freq_factor", above: low)
-      return .llama3(
+      let scaling = RotaryEmbedding.Scaling.llama3(
         factor: try reader.number("factor", above: 0), lowFrequencyFactor: low, highFrequencyFactor: high,
         originalContext: try reader.integer("original_max_position_embeddings", in: 1...(1 << 40)))
+      return (scaling, sections)
     default:
       throw .unsupportedValue(
-        path: reader.path, key: "rope_type", found: "\"\(kind)\"", supported: "default, linear, llama3")
+        path: reader.path, key: "rope_type", found: "\"\(kind)\"",
+        supported: "default, linear, llama3, mrope with mrope_section")
     }
   }
 }

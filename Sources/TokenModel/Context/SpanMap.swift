@@ -1,3 +1,5 @@
+import TensorCore
+
 /// What every position of a sequence is, after placeholders were replaced by the rows of their media.
 ///
 /// Built once by the prompt builder of a family from the ids and grids it really produced; nothing else counts tokens.
@@ -10,8 +12,10 @@ public struct SpanMap: Sendable, Equatable {
     public let positions: Range<Int>
     /// Which medium of the prompt the rows come from, counted over all media; nil for text.
     public let medium: Int?
-    /// Rows and columns of the grid the positions fill, row by row; nil for text.
+    /// Rows and columns of the grid the positions fill, row by row; nil for text and for separators of a medium.
     public let grid: Grid?
+    /// Which of the medium's rows stand here, counted over all its spans; nil for text.
+    public let rows: Range<Int>?
   }
 
   /// The arrangement of a medium's rows.
@@ -38,21 +42,30 @@ public struct SpanMap: Sendable, Equatable {
   /// The number of positions.
   public var count: Int { roles.count }
 
-  /// Adds the rows of a medium.
-  public mutating func appendMedium(role: Role, grid: Grid, medium: Int, source: Int) {
-    let count = grid.rows * grid.columns
-    spans.append(Span(role: role, positions: roles.count..<roles.count + count, medium: medium, grid: grid))
-    roles.append(contentsOf: repeatElement(role, count: count))
-    sources.append(contentsOf: repeatElement(source, count: count))
+  /// Adds rows of a medium.
+  ///
+  /// - Parameters:
+  ///   - grid: How the rows lie; nil for separators.
+  ///   - rows: Which of the medium's rows they are.
+  ///   - source: The placeholder of the first row.
+  ///   - isExpanded: Whether each row has a placeholder of its own, so that sources go on by one.
+  public mutating func appendMedium(
+    role: Role, grid: Grid?, medium: Int, rows: Range<Int>, source: Int, isExpanded: Bool
+  ) {
+    require(grid.map { $0.rows * $0.columns == rows.count } ?? true, "\(rows.count) rows in a grid of another size")
+    let positions = roles.count..<roles.count + rows.count
+    spans.append(Span(role: role, positions: positions, medium: medium, grid: grid, rows: rows))
+    roles.append(contentsOf: repeatElement(role, count: rows.count))
+    sources.append(contentsOf: rows.indices.map { isExpanded ? source + $0 - rows.lowerBound : source })
   }
 
   /// Adds one position of text; neighbours of one role share a span.
   public mutating func appendText(role: Role, source: Int) {
     if let last = spans.last, last.role == role, last.medium == nil {
       spans[spans.count - 1] = Span(
-        role: role, positions: last.positions.lowerBound..<roles.count + 1, medium: nil, grid: nil)
+        role: role, positions: last.positions.lowerBound..<roles.count + 1, medium: nil, grid: nil, rows: nil)
     } else {
-      spans.append(Span(role: role, positions: roles.count..<roles.count + 1, medium: nil, grid: nil))
+      spans.append(Span(role: role, positions: roles.count..<roles.count + 1, medium: nil, grid: nil, rows: nil))
     }
     roles.append(role)
     sources.append(source)

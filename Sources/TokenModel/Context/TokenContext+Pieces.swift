@@ -48,7 +48,7 @@ extension TokenContext {
 
   private func rowwise(_ segments: RowSegments, rows: [Int]) -> TokenContext {
     TokenContext(
-      segments: segments, positions: rows.map { positions[$0] }, roles: rows.map { roles[$0] }, mask: .full,
+      segments: segments, positions: positions.selecting(rows), roles: rows.map { roles[$0] }, mask: .full,
       phase: phase)
   }
 }

@@ -9,8 +9,8 @@ public struct TokenContext: Sendable {
 
   /// The new rows of each sequence.
   public let segments: RowSegments
-  /// The rotary position of every row.
-  public let positions: [Int]
+  /// The rotary position of every row, on one axis or several.
+  public let positions: RowPositions
   /// The role of every row.
   public let roles: [Role]
   /// How many keys each sequence has in the cache before these rows.
@@ -29,7 +29,7 @@ public struct TokenContext: Sendable {
   ///   - roles: One for each row.
   ///   - cachedRoles: For each sequence the roles of its cached keys; nil without a cache.
   public init(
-    segments: RowSegments, positions: [Int], roles: [Role], cachedRoles: [[Role]]? = nil,
+    segments: RowSegments, positions: RowPositions, roles: [Role], cachedRoles: [[Role]]? = nil,
     mask: AttentionMask = .causal, phase: Phase = .prefill
   ) {
     require(
@@ -44,6 +44,23 @@ public struct TokenContext: Sendable {
     self.phase = phase
     cachedCounts = cached.map(\.count)
     keyRoles = cached.enumerated().map { $1 + roles[segments[$0]] }
+  }
+
+  /// Rows with one position each.
+  public init(
+    segments: RowSegments, positions: [Int], roles: [Role], cachedRoles: [[Role]]? = nil,
+    mask: AttentionMask = .causal, phase: Phase = .prefill
+  ) {
+    self.init(
+      segments: segments, positions: RowPositions(positions), roles: roles, cachedRoles: cachedRoles,
+      mask: mask, phase: phase)
+  }
+
+  /// Prompts, one sequence each, at their own positions.
+  public init(_ prompts: [Prompt]) {
+    self.init(
+      segments: RowSegments(lengths: prompts.map(\.count)),
+      positions: .concatenated(prompts.map(\.positions)), roles: prompts.flatMap(\.spans.roles))
   }
 
   /// A prompt of one sequence at positions 0, 1, ….

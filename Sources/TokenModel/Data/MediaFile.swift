@@ -9,13 +9,13 @@ public enum MediaFile {
   public static func medium(
     _ modality: Modality, at url: URL, named name: String, for model: any LanguageModel
   ) throws -> Medium {
-    if let shape = model.mediumShape(of: modality) {
+    if let shape = (model as? AVTLlamaModel)?.mediumShape(of: modality) {
       if modality == .image { return try PNMFile(contentsOf: url).medium(shape: shape, identity: name) }
       if modality == .audio {
         return try AVDigitsLogMel().medium(WAVFile(contentsOf: url), shape: shape, identity: name)
       }
     }
     throw PromptError.unsupportedModality(
-      sample: name, modality: modality.rawValue, supported: model.modalities.map(\.rawValue))
+      sample: name, modality: modality.rawValue, supported: model.inputNames)
   }
 }

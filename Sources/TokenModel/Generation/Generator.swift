@@ -31,10 +31,7 @@ public struct Generator {
     public init(_ prompts: [Prompt], model: any LanguageModel) {
       self.init(
         embeddings: Tensor.concatenated(prompts.map { model.embeddings($0) }),
-        context: TokenContext(
-          segments: RowSegments(lengths: prompts.map(\.count)),
-          positions: prompts.flatMap { Array(0..<$0.count) },
-          roles: prompts.flatMap(\.spans.roles)))
+        context: TokenContext(prompts))
     }
   }
 
@@ -73,9 +70,9 @@ public struct Generator {
     options.cache = KeyValueCache(sequences: count, capacity: longest + limit)
     options.observers = observers
     options.interventions = interventions
+    // Where positions have several axes, text goes on after the largest of all.
     var positions = (0..<count).map { index in
-      start.context.segments[index].isEmpty
-        ? 0 : start.context.positions[start.context.segments[index].upperBound - 1]
+      start.context.positions.selecting(start.context.segments[index]).next
     }
     var ids = [[Int]](repeating: [], count: count)
     var logProbabilities = [[Float]](repeating: [], count: count)
@@ -105,12 +102,12 @@ public struct Generator {
       }
       running = still
       if running.isEmpty { break }
-      for sequence in running { positions[sequence] += 1 }
       embeddings = model.textEmbeddings(newIDs)
       context = TokenContext(
         segments: RowSegments(lengths: (0..<count).map { running.contains($0) ? 1 : 0 }),
         positions: running.map { positions[$0] }, roles: running.map { _ in .response },
         cachedRoles: options.cache?.roles, mask: .causal, phase: .decode)
+      for sequence in running { positions[sequence] += 1 }
     }
     return (0..<count).map { index in
       Answer(

@@ -71,11 +71,15 @@ public struct ForwardResult: Sendable {
 struct ForwardPass {
   let context: TokenContext
   let options: ForwardOptions
+  /// The tower the layers belong to; nil in the decoder.
+  var tower: TensorName.Tower?
+  /// For each row whether no query sees it, such as padding of a tower; nil for none. Its own query is an ordinary one.
+  var hiddenRows: [Bool]?
 
   /// Passes a tensor through the interventions of a site and shows the result to the observers that want it.
   func site(_ site: TensorName.Site, layer: Int? = nil, _ tensor: Tensor) -> Tensor {
     if options.observers.isEmpty && options.interventions.isEmpty { return tensor }
-    let name = TensorName(site, layer: layer)
+    let name = TensorName(site, layer: layer, tower: tower)
     var tensor = tensor
     for intervention in options.interventions where intervention.edits(name) {
       let shape = tensor.shape
@@ -98,7 +102,56 @@ struct ForwardPass {
 
   /// Whether anybody reads or writes this site.
   func isWatched(_ site: TensorName.Site, layer: Int) -> Bool {
-    let name = TensorName(site, layer: layer)
+    let name = TensorName(site, layer: layer, tower: tower)
     return options.observers.contains { $0.wants(name) } || options.interventions.contains { $0.edits(name) }
+  }
+
+  /// Attention with the requests of all observers. Each request is a call of its own beyond the first, since the
+  /// groups differ; one observer is the rule. Interventions change the attention of the decoder only.
+  func attention(
+    _ attention: Attention, queries: Tensor, keys: Tensor, values: Tensor, keyRows: KeyRows, layer: Int
+  ) -> Tensor {
+    let interventions = tower == nil ? options.interventions : []
+    var knockouts = interventions.compactMap { $0.knockout(layer: layer, context: context, keyRows: keyRows) }
+    if let hiddenRows {
+      let everyRow = [Bool](repeating: true, count: queries.rows)
+      knockouts.append(AttentionKnockout(queries: everyRow, keys: hiddenRows))
+    }
+    let edits = interventions.compactMap { $0.attentionEdit(layer: layer, context: context) }
+    let edit: AttentionEdit? = edits.isEmpty ? nil : Self.chained(edits)
+    func attend(_ request: AttentionRequest) -> (output: Tensor, statistics: AttentionStatistics?) {
+      attention(
+        queries: queries, keys: keys, values: values,
+        sequences: context.sequences(keyStarts: keyRows.starts), mask: context.mask, request: request,
+        knockouts: knockouts, edit: edit)
+    }
+    var output: Tensor?
+    for observer in options.observers {
+      guard let request = request(of: observer, layer, keyRows) else { continue }
+      let result = attend(request)
+      output = output ?? result.output
+      guard let statistics = result.statistics else { continue }
+      if let tower {
+        observer.observe(statistics, tower: tower, layer: layer, context: context)
+      } else {
+        observer.observe(statistics, layer: layer, context: context)
+      }
+    }
+    return output ?? attend(AttentionRequest()).output
+  }
+
+  private func request(of observer: any ForwardObserver, _ layer: Int, _ keyRows: KeyRows)
+    -> AttentionRequest?
+  {
+    if let tower {
+      return observer.attentionRequest(tower: tower, layer: layer, context: context, keyRows: keyRows)
+    }
+    return observer.attentionRequest(layer: layer, context: context, keyRows: keyRows)
+  }
+
+  private static func chained(_ edits: [AttentionEdit]) -> AttentionEdit {
+    { head, row, probabilities in
+      for edit in edits { edit(head, row, &probabilities) }
+    }
   }
 }

@@ -5,7 +5,7 @@ public import TensorCore
 ///     h ← h + o_proj(attention(rope(q_proj n), rope(k_proj n), v_proj n)),   n = rms_norm(h)
 ///     h ← h + down_proj(silu(gate_proj n) · up_proj n),                      n = rms_norm(h)
 ///
-/// With `swin_norm` the norms stand behind attention and feed-forward, not before: h ← h + rms_norm(attention(h)).
+/// Queries and keys may pass a norm of each head first. With `swin_norm` the norms stand behind attention and feed-forward, not before: h ← h + rms_norm(attention(h)).
 ///
 /// Source: Touvron et al., "LLaMA", 2023, arXiv:2302.13971, section 2.2.
 public final class LLaMADecoder: Sendable {
@@ -16,8 +16,8 @@ public final class LLaMADecoder: Sendable {
     let key: any LinearLayer  // self_attn.k_proj
     let value: any LinearLayer  // self_attn.v_proj
     let output: any LinearLayer  // self_attn.o_proj
-    let queryNorm: Tensor?  // self_attn.q_norm: [headSize]
-    let keyNorm: Tensor?  // self_attn.k_norm: [headSize]
+    let queryNorm: HeadNorm?  // self_attn.q_norm
+    let keyNorm: HeadNorm?  // self_attn.k_norm
     let feedForwardNorm: Tensor  // post_attention_layernorm
     let gate: any LinearLayer  // mlp.gate_proj
     let up: any LinearLayer  // mlp.up_proj
@@ -28,6 +28,14 @@ public final class LLaMADecoder: Sendable {
     }
   }
 
+  /// The norm of each head of queries or keys before rotation.
+  enum HeadNorm: Sendable {
+    /// RMS norm, one weight for all heads: `[headSize]`.
+    case rms(Tensor)
+    /// Layer norm over a head, with a weight and a bias for each head: `[heads * headSize]` each; ε is 1e-5.
+    case layer(weight: Tensor, bias: Tensor)
+  }
+
   /// Sizes and settings.
   public let configuration: LLaMAConfiguration
   /// The embedding table, `[vocabulary, hidden]`: model.embed_tokens.
@@ -36,6 +44,8 @@ public final class LLaMADecoder: Sendable {
   private let finalNorm: Tensor  // model.norm
   private let head: any LinearLayer  // lm_head
   private let rotary: RotaryEmbedding
+  /// What is added to logits: 0, and the least number for ids that are never predicted.
+  private let logitMask: Tensor?
   /// Rows of the feed-forward layer that are computed together; its inner width is the largest buffer of a model.
   private static let feedForwardRows = 512
 
@@ -48,22 +58,33 @@ public final class LLaMADecoder: Sendable {
     let queryWidth = configuration.headCount * configuration.headSize
     let keyWidth = configuration.keyValueHeadCount * configuration.headSize
     let model = weights.under("model")
+    try model.checkLayerCount(
+      configuration.layerCount, of: "layers", ending: "input_layernorm.weight")
     embedding = try model.matrix("embed_tokens.weight", rows: configuration.vocabularySize, columns: hidden)
     layers = try (0..<configuration.layerCount).map { index in
       let source = model.under("layers.\(index)")
       let (attention, feedForward) = (source.under("self_attn"), source.under("mlp"))
-      let headNorm = { (name: String) -> Tensor? in
-        try configuration.normalisesQueryAndKey
-          ? attention.tensor("\(name).weight", shape: [configuration.headSize]) : nil
+      let headNorm = { (name: String, heads: Int) -> HeadNorm? in
+        let size = configuration.headSize
+        switch configuration.headNorm {
+        case .none: return nil
+        case .rms: return .rms(try attention.tensor("\(name).weight", shape: [size]))
+        case .layer:
+          return .layer(
+            weight: try attention.tensor("\(name).weight", shape: [heads, size]).reshaped(to: [heads * size]),
+            bias: try attention.tensor("\(name).bias", shape: [heads, size]).reshaped(to: [heads * size]))
+        }
       }
-      let (hasBias, hasInnerBias) = (configuration.attentionHasBias, configuration.feedForwardHasBias)
+      let (hasBias, hasInnerBias) = (configuration.attentionBias != .none, configuration.feedForwardHasBias)
       return Layer(
         inputNorm: try source.tensor("input_layernorm.weight", shape: [hidden]),
         query: try attention.linear("q_proj", from: hidden, to: queryWidth, hasBias: hasBias),
         key: try attention.linear("k_proj", from: hidden, to: keyWidth, hasBias: hasBias),
         value: try attention.linear("v_proj", from: hidden, to: keyWidth, hasBias: hasBias),
-        output: try attention.linear("o_proj", from: queryWidth, to: hidden, hasBias: hasBias),
-        queryNorm: try headNorm("q_norm"), keyNorm: try headNorm("k_norm"),
+        output: try attention.linear(
+          "o_proj", from: queryWidth, to: hidden, hasBias: configuration.attentionBias == .all),
+        queryNorm: try headNorm("q_norm", configuration.headCount),
+        keyNorm: try headNorm("k_norm", configuration.keyValueHeadCount),
         feedForwardNorm: try source.tensor("post_attention_layernorm.weight", shape: [hidden]),
         gate: try feedForward.linear("gate_proj", from: hidden, to: inner, hasBias: hasInnerBias),
         up: try feedForward.linear("up_proj", from: hidden, to: inner, hasBias: hasInnerBias),
@@ -75,7 +96,16 @@ public final class LLaMADecoder: Sendable {
       ? Linear(weight: embedding)
       : try weights.linear("lm_head", from: hidden, to: configuration.vocabularySize)
     rotary = RotaryEmbedding(
-      headSize: configuration.headSize, base: configuration.rotaryBase, scaling: configuration.rotaryScaling)
+      headSize: configuration.headSize, base: configuration.rotaryBase, scaling: configuration.rotaryScaling,
+      sections: configuration.rotarySections)
+    logitMask = Self.logitMask(configuration)
+  }
+
+  private static func logitMask(_ configuration: LLaMAConfiguration) -> Tensor? {
+    if configuration.suppressedIDs.isEmpty { return nil }
+    var mask = [Float](repeating: 0, count: configuration.vocabularySize)
+    for id in configuration.suppressedIDs { mask[id] = -Float.greatestFiniteMagnitude }
+    return Tensor(mask, shape: [mask.count])
   }
 
   /// Runs the decoder.
@@ -140,13 +170,12 @@ public final class LLaMADecoder: Sendable {
     let (query, newKey, newValue) = projections(layer, index, hidden, tables, pass)
     let (keys, values, keyRows) =
       pass.options.cache?.append(keys: newKey, values: newValue, layer: index, context: context)
-      ?? (
-        newKey, newValue,
-        KeyRows(
-          starts: (0..<context.segments.count).map { context.segments[$0].lowerBound },
-          count: newKey.rows)
-      )
-    return attention(query, keys, values, keyRows, index, pass)
+      ?? (newKey, newValue, KeyRows(context))
+    let attention = Attention(
+      heads: configuration.headCount, keyValueHeads: configuration.keyValueHeadCount,
+      headSize: configuration.headSize, queryBlock: pass.options.queryBlock)
+    return pass.attention(
+      attention, queries: query, keys: keys, values: values, keyRows: keyRows, layer: index)
   }
 
   private func projections(
@@ -165,48 +194,20 @@ public final class LLaMADecoder: Sendable {
 
   /// Heads after their norm, if the model has one, and the rotation.
   private func rotated(
-    _ heads: Tensor, norm: Tensor?, _ tables: (cosine: Tensor, sine: Tensor)
+    _ heads: Tensor, norm: HeadNorm?, _ tables: (cosine: Tensor, sine: Tensor)
   ) -> Tensor {
-    guard let norm else { return heads.rotated(cosine: tables.cosine, sine: tables.sine) }
-    return heads.reshaped(to: [heads.count / configuration.headSize, configuration.headSize])
-      .rmsNorm(weight: norm, epsilon: configuration.normEpsilon)
-      .reshaped(to: heads.shape).rotated(cosine: tables.cosine, sine: tables.sine)
-  }
-
-  /// Attention with the requests of all observers. Each request is a call of its own beyond the first, since the
-  /// groups differ; one observer is the rule.
-  private func attention(
-    _ query: Tensor, _ keys: Tensor, _ values: Tensor, _ keyRows: KeyRows, _ index: Int, _ pass: ForwardPass
-  ) -> Tensor {
-    let attention = Attention(
-      heads: configuration.headCount, keyValueHeads: configuration.keyValueHeadCount,
-      headSize: configuration.headSize, queryBlock: pass.options.queryBlock)
-    let context = pass.context
-    let knockouts = pass.options.interventions.compactMap {
-      $0.knockout(layer: index, context: context, keyRows: keyRows)
-    }
-    let edits = pass.options.interventions.compactMap { $0.attentionEdit(layer: index, context: context) }
-    let edit: AttentionEdit? = edits.isEmpty ? nil : Self.chained(edits)
-    func attend(_ request: AttentionRequest) -> (output: Tensor, statistics: AttentionStatistics?) {
-      attention(
-        queries: query, keys: keys, values: values, sequences: context.sequences(keyStarts: keyRows.starts),
-        mask: context.mask, request: request, knockouts: knockouts, edit: edit)
-    }
-    var output: Tensor?
-    for observer in pass.options.observers {
-      guard let request = observer.attentionRequest(layer: index, context: context, keyRows: keyRows) else {
-        continue
-      }
-      let result = attend(request)
-      output = output ?? result.output
-      if let statistics = result.statistics { observer.observe(statistics, layer: index, context: context) }
-    }
-    return output ?? attend(AttentionRequest()).output
-  }
-
-  private static func chained(_ edits: [AttentionEdit]) -> AttentionEdit {
-    { head, row, probabilities in
-      for edit in edits { edit(head, row, &probabilities) }
+    let size = configuration.headSize
+    let single = [heads.count / size, size]
+    switch norm {
+    case nil: return heads.rotated(cosine: tables.cosine, sine: tables.sine)
+    case .rms(let weight):
+      return heads.reshaped(to: single).rmsNorm(weight: weight, epsilon: configuration.normEpsilon)
+        .reshaped(to: heads.shape).rotated(cosine: tables.cosine, sine: tables.sine)
+    case .layer(let weight, let bias):
+      let (ones, zeros) = (Tensor(repeating: 1, shape: [size]), Tensor(zeros: [size]))
+      let normed = heads.reshaped(to: single).layerNorm(weight: ones, bias: zeros, epsilon: 1e-5)
+      return (normed.reshaped(to: heads.shape) * weight + bias)
+        .rotated(cosine: tables.cosine, sine: tables.sine)
     }
   }
 
@@ -267,7 +268,8 @@ public final class LLaMADecoder: Sendable {
       final = normed(rows.count == hidden.rows ? hidden : hidden.gatherRows(rows))
     }
     guard !rows.isEmpty else { return ForwardResult(logitRows: [], logits: nil) }
-    let logits = pass.site(.logits, head(final, context.selecting(rows: rows)))
+    let raw = head(final, context.selecting(rows: rows))
+    let logits = pass.site(.logits, logitMask.map { raw + $0 } ?? raw)
     head.releasePages()
     return ForwardResult(logitRows: rows, logits: logits)
   }

@@ -10,6 +10,7 @@ public struct WeightSource {
 
   private let tensors: Tensors
   private var prefix = ""
+  private var layout = KeyLayout.identity
 
   /// - Parameter tensors: The weight files of a checkpoint.
   public init(_ tensors: ShardedTensors) { self.tensors = .files(tensors) }
@@ -30,6 +31,44 @@ public struct WeightSource {
     return source
   }
 
+  /// The same source with names of the family's own, which the layout translates into those of the files.
+  ///
+  /// Tensors in memory carry the family's own names.
+  public func with(_ layout: KeyLayout) -> WeightSource {
+    guard case .files(let files) = tensors else { return self }
+    var source = self
+    source.layout = layout.resolved(in: files.names)
+    return source
+  }
+
+  /// Where the tensors come from, for messages.
+  public var place: String {
+    switch tensors {
+    case .files(let files): files.folder
+    case .memory(let place, _): place
+    }
+  }
+
+  /// Whether the files have a tensor of this name; never for tensors in memory, which are made on demand.
+  public func has(_ name: String) -> Bool {
+    guard case .files(let files) = tensors else { return false }
+    return files[layout.name(of: prefix + name)] != nil
+  }
+
+  /// Checks that the files hold no more layers than the configuration asks for: fewer would be another model.
+  ///
+  /// - Parameter tensor: A tensor that every layer has, relative to it.
+  /// - Throws: `ConfigurationError.unsupportedValue`.
+  func checkLayerCount(_ count: Int, of layers: String, ending tensor: String) throws(ConfigurationError) {
+    var found = count
+    while found < 1 << 12, has("\(layers).\(found).\(tensor)") { found += 1 }
+    guard found == count else {
+      throw .unsupportedValue(
+        path: place, key: layout.name(of: prefix + layers), found: "\(count) layers in config.json",
+        supported: "\(found), as many as the weight files hold")
+    }
+  }
+
   /// A matrix, kept in its file if it has one.
   ///
   /// - Throws: `ConfigurationError.missingTensor`, `.wrongShape`; `StoredTensorError` for a type without floats.
@@ -37,6 +76,21 @@ public struct WeightSource {
     switch tensors {
     case .files(let files): try LinearWeight(stored(files, name, shape: [rows, columns]))
     case .memory: LinearWeight(try tensor(name, shape: [rows, columns]))
+    }
+  }
+
+  /// A tensor of more axes, such as a convolution whose windows do not overlap, as a matrix of its rows.
+  ///
+  /// - Parameter shape: As the file has it; the first axis counts the rows of the matrix.
+  public func matrix(_ name: String, shape: [Int]) throws -> LinearWeight {
+    let flat = [shape[0], shape.dropFirst().reduce(1, *)]
+    switch tensors {
+    case .files(let files):
+      let stored = try stored(files, name, shape: shape)
+      return try LinearWeight(
+        StoredTensor(
+          name: stored.name, elementType: stored.elementType, shape: flat, storage: stored.storage))
+    case .memory: return LinearWeight(try tensor(name, shape: shape).reshaped(to: flat))
     }
   }
 
@@ -66,12 +120,13 @@ public struct WeightSource {
   }
 
   private func stored(_ tensors: ShardedTensors, _ name: String, shape: [Int]) throws -> StoredTensor {
-    guard let stored = tensors[prefix + name] else {
-      throw ConfigurationError.missingTensor(path: tensors.folder, tensor: prefix + name)
+    let name = layout.name(of: prefix + name)
+    guard let stored = tensors[name] else {
+      throw ConfigurationError.missingTensor(path: tensors.folder, tensor: name)
     }
     guard stored.shape == shape else {
       throw ConfigurationError.wrongShape(
-        path: tensors.folder, tensor: prefix + name, found: stored.shape, expected: shape)
+        path: tensors.folder, tensor: name, found: stored.shape, expected: shape)
     }
     return stored
   }

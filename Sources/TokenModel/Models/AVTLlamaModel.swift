@@ -142,11 +142,36 @@ public struct AVTLlamaModel: LanguageModel {
     medium.modality == .image ? imageSettings.grid : audioSettings.grid
   }
 
+  /// A medium of the right size, all 0; nil if the modality is not taken.
+  public func exampleMedium(of modality: Modality) -> Medium? {
+    mediumShape(of: modality).map { shape in
+      let bytes = [UInt8](repeating: 0, count: shape.reduce(1, *))
+      return Medium(modality: modality, shape: shape, bytes: bytes, identity: "")
+    }
+  }
+
+  /// Checks that a medium is bytes of the one shape the model takes.
+  public func validate(_ medium: Medium, sample: String) throws(PromptError) {
+    guard let shape = mediumShape(of: medium.modality), shape == medium.shape else {
+      throw .wrongMediumShape(
+        sample: sample, modality: medium.modality.rawValue, found: medium.shape,
+        expected: mediumShape(of: medium.modality) ?? [])
+    }
+    guard medium.bytes.count == shape.reduce(1, *) else {
+      throw .unusableMedium(
+        sample: sample, modality: medium.modality.rawValue,
+        found: "\(medium.bytes.count) bytes", expected: "\(shape.reduce(1, *)) bytes")
+    }
+  }
+
+  /// The one grid of a medium.
+  public func rowParts(of medium: Medium) -> [MediumPart] { [.grid(grid(of: medium))] }
+
   /// The rows of text ids, `[ids, hidden]`.
   public func textEmbeddings(_ ids: [Int]) -> Tensor { decoder.embedding.rows(ids) + textModality }
 
   /// The rows of one medium, `[rows, hidden]`.
-  public func mediumEmbeddings(_ medium: Medium) -> Tensor {
+  public func mediumEmbeddings(_ medium: Medium, options: ForwardOptions) -> Tensor {
     let elements = normalised(medium)
     let inputs = inputOrder(of: medium.modality).map { elements[$0] }
     let size = embedding(of: medium.modality).projection.inputSize
@@ -211,6 +236,20 @@ public struct AVTLlamaModel: LanguageModel {
     }
   }
 
+  /// `image_u8` `[media, channels, height, width]` and `audio_u8` `[media, mel bins, frames]`.
+  public var mediaInputs: [String] { modalities.map { "\($0.rawValue)_u8" } }
+
+  /// Bytes of each modality; sound may have a channel axis of 1.
+  public func media(from tensors: MediaTensors) throws -> [Medium] {
+    try modalities.flatMap { modality -> [Medium] in
+      let shape = mediumShape(of: modality) ?? []
+      return try tensors.bytes("\(modality.rawValue)_u8", shape: shape).enumerated().map { index, bytes in
+        Medium(
+          modality: modality, shape: shape, bytes: bytes, identity: "\(modality.rawValue)_u8/\(index)")
+      }
+    }
+  }
+
   /// `<s> <|user|> … <|assistant|> … </s>`, the media where their placeholders stand.
   public func format(_ sample: Sample) throws -> [FormattedPart] {
     var parts: [FormattedPart] = [.begin]
@@ -230,41 +269,5 @@ public struct AVTLlamaModel: LanguageModel {
     guard sample.turns.last?.speaker == .user else { throw PromptError.noUserTurn(sample: sample.id) }
     parts.append(.text("<|assistant|>", role: .instruction))
     return parts
-  }
-}
-
-extension FormattedPart {
-  /// Cuts a text at its placeholders, `<image>` and so on; a newline after one belongs to it, as LLaVA data has it.
-  static func splitting(_ text: String, at modalities: [Modality], role: Role) -> [FormattedPart] {
-    var parts: [FormattedPart] = []
-    var rest = Substring(text)
-    while true {
-      let next = modalities.compactMap { modality -> (Range<Substring.Index>, Modality)? in
-        rest.range(ofLiteral: "<\(modality.rawValue)>").map { ($0, modality) }
-      }.min { $0.0.lowerBound < $1.0.lowerBound }
-      guard let (range, modality) = next else { break }
-      if range.lowerBound > rest.startIndex {
-        parts.append(.text(String(rest[..<range.lowerBound]), role: role))
-      }
-      parts.append(.placeholder(modality))
-      rest = rest[range.upperBound...]
-      if rest.first == "\n" { rest = rest.dropFirst() }
-    }
-    if !rest.isEmpty { parts.append(.text(String(rest), role: role)) }
-    return parts
-  }
-}
-
-extension Substring {
-  /// Where `literal` first stands, compared by bytes.
-  fileprivate func range(ofLiteral literal: String) -> Range<Index>? {
-    let pattern = Array(literal.utf8)
-    var start = utf8.startIndex
-    while start < utf8.endIndex {
-      let tail = utf8[start...]
-      if tail.starts(with: pattern) { return start..<utf8.index(start, offsetBy: pattern.count) }
-      start = utf8.index(after: start)
-    }
-    return nil
   }
 }

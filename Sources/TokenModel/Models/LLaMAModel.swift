@@ -1,4 +1,3 @@
-public import TensorCore
 
 /// `LlamaForCausalLM`: text only.
 ///
@@ -20,24 +19,11 @@ public struct LLaMAModel: LanguageModel {
     decoder = try LLaMADecoder(try LLaMAConfiguration(reader), weights: weights)
   }
 
-  /// What one medium must look like; nil if the modality is not taken.
-  public func mediumShape(of modality: Modality) -> [Int]? { nil }
-  /// The placeholder id of a modality; nil if it is not taken.
-  public func placeholderID(of modality: Modality) -> Int? { nil }
-  /// The grid of rows a medium becomes.
-  public func grid(of medium: Medium) -> SpanMap.Grid { SpanMap.Grid(rows: 0, columns: 0) }
-  /// The rows of text ids, `[ids, hidden]`.
-  public func textEmbeddings(_ ids: [Int]) -> Tensor { decoder.embedding.rows(ids) }
-  /// The rows of one medium, `[rows, hidden]`.
-  public func mediumEmbeddings(_ medium: Medium) -> Tensor {
-    require(false, "a text model has no media")
-    return Tensor(zeros: [0, decoder.configuration.hiddenSize])
-  }
-  /// The rows of a medium that shows nothing.
-  public func blankEmbeddings(_ medium: Medium) -> Tensor { mediumEmbeddings(medium) }
-
   /// The pieces of a prompt and their roles.
-  public func format(_ sample: Sample) throws -> [FormattedPart] {
+  public func format(_ sample: Sample) throws -> [FormattedPart] { Self.plainFormat(sample) }
+
+  /// The turns as they stand, after the id that begins a sequence.
+  static func plainFormat(_ sample: Sample) -> [FormattedPart] {
     var parts: [FormattedPart] = [.begin]
     for turn in sample.turns {
       switch turn.speaker {

@@ -1,6 +1,9 @@
 public import TensorCore
 
 /// A multimodal language model of some family: how its prompts look, how media become rows, and its decoder.
+///
+/// A family is one file. It reads its configuration and weights, says which rows a medium becomes (`rowParts`), computes
+/// them (`mediumEmbeddings`) and lays out conversations (`format`); everything else is common to all families.
 public protocol LanguageModel: Sendable {
   /// `model_type` of the configuration.
   static var modelType: String { get }
@@ -10,21 +13,66 @@ public protocol LanguageModel: Sendable {
   var decoder: LLaMADecoder { get }
   /// The modalities of media the model takes.
   var modalities: [Modality] { get }
-  /// What one medium must look like, `[channels, height, width]` or `[mel bins, frames]`; nil if not taken.
-  func mediumShape(of modality: Modality) -> [Int]?
+  /// What the model takes, for messages.
+  var inputNames: [String] { get }
+  /// The towers and how many layers each has.
+  var towers: [(tower: TensorName.Tower, layerCount: Int)] { get }
+  /// The trace name of what transformers calls the last hidden state of a tower.
+  func lastHiddenState(of tower: TensorName.Tower) -> String
   /// The placeholder id of a modality; nil if not taken.
   func placeholderID(of modality: Modality) -> Int?
-  /// The grid of rows a medium of this modality becomes.
-  func grid(of medium: Medium) -> SpanMap.Grid
+  /// The role of an id that has the same one wherever it stands, such as a mark around media; nil for others.
+  func fixedRole(of id: Int) -> Role?
+  /// A medium of the size the family's preprocessing makes, all 0; nil if the modality is not taken.
+  func exampleMedium(of modality: Modality) -> Medium?
+  /// Checks that the model can take a medium; called before anything else is asked about it.
+  ///
+  /// - Throws: `PromptError.wrongMediumShape`, `.unusableMedium`.
+  func validate(_ medium: Medium, sample: String) throws(PromptError)
+  /// What a valid medium becomes, in the order of its rows.
+  func rowParts(of medium: Medium) -> [MediumPart]
   /// The rows of text ids, `[ids, hidden]`: prompt text and generated pieces alike.
   func textEmbeddings(_ ids: [Int]) -> Tensor
-  /// The rows of one medium, `[grid rows * columns, hidden]`.
-  func mediumEmbeddings(_ medium: Medium) -> Tensor
-  /// The rows of a medium of the same size that shows nothing, `[grid rows * columns, hidden]`: its normalised input is 0,
-  /// the mean of the data, everywhere.
+  /// The rows of one valid medium, `[rows of its parts, hidden]`.
+  ///
+  /// - Parameter options: Observers of the towers.
+  func mediumEmbeddings(_ medium: Medium, options: ForwardOptions) -> Tensor
+  /// The rows of a medium of the same size that shows nothing: its normalised input is 0, the mean of the data, everywhere.
   func blankEmbeddings(_ medium: Medium) -> Tensor
+  /// The rotary positions of expanded ids; 0, 1, … in most families.
+  func positions(_ spans: SpanMap, media: [Medium]) -> RowPositions
   /// Turns a conversation into pieces of text with roles; placeholders stand between them.
   func format(_ sample: Sample) throws -> [FormattedPart]
+  /// What follows the formatted conversation when the answer is given.
+  func answerParts(_ answer: String) -> [FormattedPart]
+  /// Whether the text between two marks of `begin` and `end` is encoded as a whole, placeholders written out in it, as the
+  /// processors of transformers do; otherwise each piece is encoded alone.
+  var encodesPromptAsOneText: Bool { get }
+  /// The tensors of media that `trace` takes, by the names of transformers.
+  var mediaInputs: [String] { get }
+  /// The media of raw inputs, those of one modality in the order of their placeholders.
+  ///
+  /// - Throws: `TraceError`, `StoredTensorError`.
+  func media(from tensors: MediaTensors) throws -> [Medium]
+}
+
+/// A stretch of the rows that a medium becomes.
+public enum MediumPart: Sendable, Equatable {
+  /// Rows in a grid, row by row; each has a placeholder where placeholders are written out.
+  case grid(SpanMap.Grid)
+  /// Rows that separate, such as the end of a line of tiles; each has a placeholder like the others.
+  case separators(Int)
+  /// A place where a processor that writes placeholders out puts marks of its own between them.
+  case marks
+
+  /// How many rows it has.
+  public var rowCount: Int {
+    switch self {
+    case .grid(let grid): grid.rows * grid.columns
+    case .separators(let count): count
+    case .marks: 0
+    }
+  }
 }
 
 /// A stretch of a formatted conversation.
@@ -39,78 +87,69 @@ public enum FormattedPart: Sendable, Equatable {
   case placeholder(Modality)
 }
 
+/// What holds for most families.
 extension LanguageModel {
-  /// Replaces each placeholder id by its medium and says what every position is.
-  ///
-  /// - Parameters:
-  ///   - ids: One placeholder id for each medium.
-  ///   - pieces: The text of each id, for people.
-  ///   - roles: The role of each text id; entries at placeholders are ignored.
-  ///   - promptCount: How many of `ids` are the prompt; the rest is a given answer.
-  /// - Throws: `PromptError`.
-  public func expand(
-    ids: [Int], pieces: [String], roles: [Role], media: [Medium], promptCount: Int, sample: String
-  ) throws(PromptError) -> Prompt {
-    require(pieces.count == ids.count && roles.count == ids.count, "one piece and one role for each id")
-    let vocabulary = decoder.configuration.vocabularySize
-    for modality in Modality.media {
-      let given = media.count { $0.modality == modality }
-      let expected = placeholderID(of: modality).map { id in ids.count { $0 == id } } ?? 0
-      if placeholderID(of: modality) == nil && given > 0 {
-        throw .unsupportedModality(
-          sample: sample, modality: modality.rawValue, supported: modalities.map(\.rawValue))
-      }
-      guard given == expected else {
-        throw .placeholderMismatch(
-          sample: sample, modality: modality.rawValue, placeholders: expected, media: given)
-      }
-    }
-    for medium in media {
-      guard let shape = mediumShape(of: medium.modality), shape == medium.shape,
-        medium.values.count == shape.reduce(1, *)
-      else {
-        throw .wrongMediumShape(
-          sample: sample, modality: medium.modality.rawValue, found: medium.shape,
-          expected: mediumShape(of: medium.modality) ?? [])
-      }
-    }
-    // Counted before anything of that size is made: one placeholder may stand for many rows.
-    let mediaCount = media.reduce(0) { $0 + grid(of: $1).rows * grid(of: $1).columns - 1 }
-    guard ids.count + mediaCount <= Prompt.positionLimit else {
-      throw .tooLong(sample: sample, count: ids.count + mediaCount, limit: Prompt.positionLimit)
-    }
-    var spans = SpanMap()
-    var ordered: [Medium] = []
-    var queues = Dictionary(grouping: media.indices, by: { media[$0].modality })
-    var expandedPrompt = 0
-    for (source, id) in ids.enumerated() {
-      if source == promptCount { expandedPrompt = spans.count }
-      guard 0..<vocabulary ~= id else { throw .idOutOfRange(sample: sample, id: id, vocabulary: vocabulary) }
-      let modality = modalities.first { placeholderID(of: $0) == id }
-      if let modality, let role = modality.role, let next = queues[modality]?.first {
-        queues[modality]?.removeFirst()
-        spans.appendMedium(role: role, grid: grid(of: media[next]), medium: ordered.count, source: source)
-        ordered.append(media[next])
-      } else {
-        spans.appendText(role: roles[source], source: source)
-      }
-    }
-    return Prompt(
-      ids: ids, pieces: pieces, media: ordered, spans: spans,
-      promptCount: promptCount >= ids.count ? spans.count : expandedPrompt)
+  /// The modalities.
+  public var inputNames: [String] { modalities.map(\.rawValue) }
+  /// No towers.
+  public var towers: [(tower: TensorName.Tower, layerCount: Int)] { [] }
+  /// What leaves the last layer.
+  public func lastHiddenState(of tower: TensorName.Tower) -> String {
+    "\(tower.rawValue).hidden.\(towers.first { $0.tower == tower }?.layerCount ?? 0)"
+  }
+  /// The answer and the id that ends it.
+  public func answerParts(_ answer: String) -> [FormattedPart] { [.text(answer, role: .response), .end] }
+  /// Each piece alone.
+  public var encodesPromptAsOneText: Bool { false }
+  /// No media tensors.
+  public var mediaInputs: [String] { [] }
+  /// No modality has a placeholder.
+  public func placeholderID(of modality: Modality) -> Int? { nil }
+  /// No id has a role of its own.
+  public func fixedRole(of id: Int) -> Role? { nil }
+  /// No media are taken.
+  public func exampleMedium(of modality: Modality) -> Medium? { nil }
+  /// No media are taken.
+  public func validate(_ medium: Medium, sample: String) throws(PromptError) {
+    throw .unsupportedModality(
+      sample: sample, modality: medium.modality.rawValue, supported: inputNames)
+  }
+  /// No rows.
+  public func rowParts(of medium: Medium) -> [MediumPart] { [] }
+  /// The embedding table.
+  public func textEmbeddings(_ ids: [Int]) -> Tensor { decoder.embedding.rows(ids) }
+  /// No media are taken.
+  public func mediumEmbeddings(_ medium: Medium, options: ForwardOptions) -> Tensor {
+    require(false, "a text model has no media")
+    return Tensor(zeros: [0, decoder.configuration.hiddenSize])
+  }
+  /// The rows of the medium with all numbers 0.
+  public func blankEmbeddings(_ medium: Medium) -> Tensor {
+    mediumEmbeddings(medium.zeroed, options: ForwardOptions())
+  }
+  /// 0, 1, ….
+  public func positions(_ spans: SpanMap, media: [Medium]) -> RowPositions { .counting(spans.count) }
+  /// No media.
+  public func media(from tensors: MediaTensors) throws -> [Medium] { [] }
+
+  /// The rows of one valid medium, `[rows of its parts, hidden]`.
+  public func mediumEmbeddings(_ medium: Medium) -> Tensor {
+    mediumEmbeddings(medium, options: ForwardOptions())
   }
 
+  /// How many rows a valid medium becomes.
+  public func rowCount(of medium: Medium) -> Int { rowParts(of: medium).reduce(0) { $0 + $1.rowCount } }
+
   /// The rows of a prompt, `[positions, hidden]`, in order.
-  public func embeddings(_ prompt: Prompt) -> Tensor {
-    var parts: [Tensor] = []
-    for span in prompt.spans.spans {
-      if let medium = span.medium {
-        parts.append(mediumEmbeddings(prompt.media[medium]))
-      } else {
-        parts.append(textEmbeddings(span.positions.map { prompt.ids[prompt.spans.sources[$0]] }))
-      }
-    }
-    return Tensor.concatenated(parts)
+  ///
+  /// - Parameter options: Observers of the towers.
+  public func embeddings(_ prompt: Prompt, options: ForwardOptions = ForwardOptions()) -> Tensor {
+    let media = prompt.media.map { mediumEmbeddings($0, options: options) }
+    return Tensor.concatenated(
+      prompt.spans.spans.map { span in
+        if let medium = span.medium, let rows = span.rows { return media[medium].slice(rows) }
+        return textEmbeddings(span.positions.map { prompt.ids[prompt.spans.sources[$0]] })
+      })
   }
 }
 

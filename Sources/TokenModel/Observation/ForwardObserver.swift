@@ -9,6 +9,12 @@ public protocol ForwardObserver: AnyObject {
   func attentionRequest(layer: Int, context: TokenContext, keyRows: KeyRows) -> AttentionRequest?
   /// Gets what was requested.
   func observe(_ statistics: AttentionStatistics, layer: Int, context: TokenContext)
+  /// What to reduce from the attention probabilities of a layer of a tower; nil for nothing.
+  func attentionRequest(tower: TensorName.Tower, layer: Int, context: TokenContext, keyRows: KeyRows)
+    -> AttentionRequest?
+  /// Gets what was requested of a tower.
+  func observe(
+    _ statistics: AttentionStatistics, tower: TensorName.Tower, layer: Int, context: TokenContext)
   /// Whether the tensor of this name is wanted.
   func wants(_ name: TensorName) -> Bool
   /// Gets a wanted tensor.
@@ -22,6 +28,14 @@ extension ForwardObserver {
   }
   /// Gets what was asked for; ignores it unless given.
   public func observe(_ statistics: AttentionStatistics, layer: Int, context: TokenContext) {}
+  /// What is wanted of the attention of a tower; nothing unless given.
+  public func attentionRequest(
+    tower: TensorName.Tower, layer: Int, context: TokenContext, keyRows: KeyRows
+  ) -> AttentionRequest? { nil }
+  /// Gets what was asked for; ignores it unless given.
+  public func observe(
+    _ statistics: AttentionStatistics, tower: TensorName.Tower, layer: Int, context: TokenContext
+  ) {}
   /// Whether a tensor is wanted; none unless given.
   public func wants(_ name: TensorName) -> Bool { false }
   /// Gets what was asked for; ignores it unless given.
@@ -34,6 +48,13 @@ public struct KeyRows: Sendable {
   public let starts: [Int]
   /// The number of key rows of the call; some belong to no sequence when a cache has room to grow.
   public let count: Int
+
+  /// Key rows that are the rows of the context themselves, without a cache.
+  public init(_ context: TokenContext) {
+    self.init(
+      starts: (0..<context.segments.count).map { context.segments[$0].lowerBound },
+      count: context.segments.rowCount)
+  }
 
   /// Key rows of a call.
   public init(starts: [Int], count: Int) { (self.starts, self.count) = (starts, count) }

@@ -1,6 +1,7 @@
-/// The name of an intermediate tensor of a decoder: a site, in a layer or outside of them.
+/// The name of an intermediate tensor of a decoder or a tower: a site, in a layer or outside of them.
 ///
-/// The same names serve observers, interventions and files. Written `layers.3.query` or `logits`.
+/// The same names serve observers, interventions and files. Written `layers.3.query` or `logits`; in a tower
+/// `vision.layers.3.query`.
 public struct TensorName: Hashable, Sendable, CustomStringConvertible {
   /// A place in the computation. Shapes are `[rows, …]` of the ragged batch.
   public enum Site: String, CaseIterable, Sendable {
@@ -36,7 +37,20 @@ public struct TensorName: Hashable, Sendable, CustomStringConvertible {
     case finalNorm
     /// `[reported rows, vocabulary]`.
     case logits
+    /// `[rows, hidden]`, towers only: what the decoder gets in place of the placeholders.
+    case projected
   }
+
+  /// A network whose output becomes rows of the decoder.
+  public enum Tower: String, CaseIterable, Sendable {
+    /// Images and videos.
+    case vision
+    /// Sound.
+    case audio
+  }
+
+  /// The tower, or nil in the decoder.
+  public let tower: Tower?
 
   /// The layer from 0, or nil outside of layers.
   public let layer: Int?
@@ -44,22 +58,26 @@ public struct TensorName: Hashable, Sendable, CustomStringConvertible {
   public let site: Site
 
   /// The tensor at a site, in a layer if the site is in one.
-  public init(_ site: Site, layer: Int? = nil) {
-    (self.layer, self.site) = (layer, site)
+  public init(_ site: Site, layer: Int? = nil, tower: Tower? = nil) {
+    (self.layer, self.site, self.tower) = (layer, site, tower)
   }
 
   /// The written form, such as `layers.3.query`.
-  public var description: String { layer.map { "layers.\($0).\(site.rawValue)" } ?? site.rawValue }
+  public var description: String {
+    (tower.map { $0.rawValue + "." } ?? "") + (layer.map { "layers.\($0)." } ?? "") + site.rawValue
+  }
 
   /// Reads a written name; nil when it is none.
   public init?(_ text: String) {
-    let parts = text.split(separator: ".", omittingEmptySubsequences: false)
-    if parts.count == 1, let site = Site(rawValue: text), !site.isInLayer {
-      self.init(site)
+    var parts = text.split(separator: ".", omittingEmptySubsequences: false)
+    let tower = parts.count > 1 ? Tower(rawValue: String(parts[0])) : nil
+    if tower != nil { parts.removeFirst() }
+    if parts.count == 1, let site = Site(rawValue: String(parts[0])), !site.isInLayer {
+      self.init(site, tower: tower)
     } else if parts.count == 3, parts[0] == "layers", let layer = Int(parts[1]), layer >= 0,
       let site = Site(rawValue: String(parts[2])), site.isInLayer
     {
-      self.init(site, layer: layer)
+      self.init(site, layer: layer, tower: tower)
     } else {
       return nil
     }
@@ -70,8 +88,12 @@ extension TensorName.Site {
   /// Whether every layer has this site.
   public var isInLayer: Bool {
     switch self {
-    case .embeddings, .finalNorm, .logits: false
+    case .embeddings, .finalNorm, .logits, .projected: false
     default: true
     }
   }
+  /// Whether a decoder has this site.
+  public var isInDecoder: Bool { self != .projected }
+  /// Whether a tower has this site.
+  public var isInTower: Bool { self != .logits && self != .gate }
 }

@@ -3,7 +3,10 @@ public import RunKit
 /// Why a sample cannot become a prompt of a model.
 public enum PromptError: DescribedError {
   case placeholderMismatch(sample: String, modality: String, placeholders: Int, media: Int)
+  case wrongPlaceholderCount(sample: String, modality: String, found: Int, media: Int, rows: Int)
+  case brokenPlaceholders(sample: String, modality: String, found: Int, rows: Int)
   case unsupportedModality(sample: String, modality: String, supported: [String])
+  case unusableMedium(sample: String, modality: String, found: String, expected: String)
   case wrongMediumShape(sample: String, modality: String, found: [Int], expected: [Int])
   case noUserTurn(sample: String)
   case unsupportedSpeaker(sample: String, speaker: String)
@@ -14,6 +17,9 @@ public enum PromptError: DescribedError {
   /// The cases, by their word in machine-readable output.
   public enum Code: String, CaseIterable, Sendable {
     case placeholderMismatch = "prompt_placeholder_mismatch"
+    case wrongPlaceholderCount = "prompt_wrong_placeholder_count"
+    case brokenPlaceholders = "prompt_broken_placeholders"
+    case unusableMedium = "prompt_unusable_medium"
     case unsupportedModality = "prompt_unsupported_modality"
     case wrongMediumShape = "prompt_wrong_medium_shape"
     case noUserTurn = "prompt_no_user_turn"
@@ -27,6 +33,9 @@ public enum PromptError: DescribedError {
   public var code: Code {
     switch self {
     case .placeholderMismatch: .placeholderMismatch
+    case .wrongPlaceholderCount: .wrongPlaceholderCount
+    case .brokenPlaceholders: .brokenPlaceholders
+    case .unusableMedium: .unusableMedium
     case .unsupportedModality: .unsupportedModality
     case .wrongMediumShape: .wrongMediumShape
     case .noUserTurn: .noUserTurn
@@ -51,6 +60,12 @@ public enum PromptError: DescribedError {
     switch self {
     case .placeholderMismatch(let sample, let modality, let placeholders, let media):
       "\(sample.shown()): the text has \(placeholders) <\(modality)> placeholders, the record has \(media) \(modality) media"
+    case .wrongPlaceholderCount(let sample, let modality, let found, let media, let rows):
+      "\(sample.shown()): found \(found) \(modality) placeholders for \(media) \(modality) media, expected \(media), or \(rows) with one for each row"
+    case .brokenPlaceholders(let sample, let modality, let found, let rows):
+      "\(sample.shown()): found \(found) \(modality) placeholders in a run, expected \(rows) for the next medium"
+    case .unusableMedium(let sample, let modality, let found, let expected):
+      "\(sample.shown()): the \(modality) has \(found), the model takes \(expected)"
     case .unsupportedModality(let sample, let modality, let supported):
       "\(sample.shown()): this model takes no \(modality) (it takes \(supported.isEmpty ? "text only" : supported.joined(separator: ", ")))"
     case .wrongMediumShape(let sample, let modality, let found, let expected):
@@ -70,6 +85,9 @@ public enum PromptError: DescribedError {
   public var recoverySuggestion: String? {
     switch self {
     case .placeholderMismatch: "remove or add placeholders, or name the missing media in the record"
+    case .wrongPlaceholderCount, .brokenPlaceholders:
+      "write one placeholder for each medium, or prepare ids and media with one processor and its settings"
+    case .unusableMedium: "prepare the medium with the settings of the model's preprocessor_config.json"
     case .unsupportedModality: "leave the medium out, or choose a model that takes it"
     case .wrongMediumShape:
       "convert the medium to the size the model was made for; 'mmprobe inspect' prints it"

@@ -85,6 +85,31 @@ public struct Medium: Sendable, Equatable {
     self.init(modality: modality, shape: shape, values: .bytes(bytes), identity: identity)
   }
 
+  /// A medium of numbers whose values are all 0, otherwise the same: what shows nothing after normalisation.
+  public var zeroed: Medium {
+    Medium(
+      modality: modality, shape: shape, values: .numbers([Float](repeating: 0, count: values.count)),
+      layout: layout, identity: identity)
+  }
+
+  /// Checks that the values are numbers, as many as the shape asks for.
+  ///
+  /// - Throws: `PromptError.unusableMedium`.
+  func requireNumbers(sample: String) throws(PromptError) {
+    let count = shape.reduce(1, *)
+    guard numbers.count == count else {
+      throw .unusableMedium(
+        sample: sample, modality: modality.rawValue,
+        found: bytes.isEmpty ? "\(numbers.count) numbers" : "stored bytes",
+        expected: "\(count) normalised numbers")
+    }
+  }
+
+  /// The numbers; none where the values are bytes.
+  public var numbers: [Float] {
+    if case .numbers(let numbers) = values { numbers } else { [] }
+  }
+
   /// The stored bytes; none where the values are numbers.
   public var bytes: [UInt8] {
     if case .bytes(let bytes) = values { bytes } else { [] }

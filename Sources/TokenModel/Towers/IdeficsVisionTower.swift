@@ -13,19 +13,20 @@ public import TensorCore
 /// Source: Laurençon et al., "Building and better understanding vision-language models", 2024, arXiv:2408.12637; positions
 /// from Dehghani et al., "Patch n' Pack: NaViT", 2023, arXiv:2307.06304, section 2.1.
 public struct IdeficsVisionTower: Sendable {
-  private let channels: Int
+  /// Channels of a tile.
+  public let channels: Int
+  /// Height and width of the image the position table was made for.
+  public let imageSize: Int
   private let patchSize: Int
   /// Patches on a side of the image the position table was made for.
   private let tableSide: Int
-  private let scale: Int
+  /// Patches on the side of a block.
+  public let scale: Int
   private let embedding: Linear  // embeddings.patch_embedding
   private let positions: LinearWeight  // embeddings.position_embedding
   private let layers: [TowerLayer]  // encoder.layers.i
   private let finalNorm: LayerNorm  // post_layernorm
   private let projection: Linear  // connector.modality_projection.proj
-
-  private static let names = TowerLayer.Names(
-    attentionNorm: "layer_norm1", feedForwardNorm: "layer_norm2", feedForward: "mlp.", keyHasBias: true)
 
   /// Takes the weights out of a checkpoint.
   ///
@@ -47,27 +48,27 @@ public struct IdeficsVisionTower: Sendable {
     }
     channels = try vision.integer("num_channels", in: 1...64, default: 3)
     let patch = try vision.integer("patch_size", in: 1...4096, default: 32)
-    let imageSize = try vision.integer("image_size", in: patch...(1 << 16), default: 224)
+    imageSize = try vision.integer("image_size", in: patch...(1 << 16), default: 224)
     (patchSize, tableSide) = (patch, imageSize / patch)
     scale = try reader.integer("scale_factor", in: 1...64, default: 2)
-    let activation = try Activation(vision, "hidden_act", default: .geluTanh)
-    let epsilon = Float(try vision.number("layer_norm_eps", above: 0, default: 1e-6))
+    let activation = try Activation(vision, key: "hidden_act", default: .geluTanh)
+    let epsilon = try vision.number("layer_norm_eps", above: 0, default: 1e-6)
     let source = weights.under("vision_model")
-    let kernel = try source.tensor(
-      "embeddings.patch_embedding.weight", shape: [width, channels, patchSize, patchSize])
     embedding = Linear(
-      weight: LinearWeight(kernel.reshaped(to: [width, channels * patchSize * patchSize])),
+      weight: try source.matrix(
+        "embeddings.patch_embedding.weight", shape: [width, channels, patchSize, patchSize]),
       bias: try source.tensor("embeddings.patch_embedding.bias", shape: [width]))
     positions = try source.matrix(
       "embeddings.position_embedding.weight", rows: tableSide * tableSide, columns: width)
     layers = try (0..<depth).map { index in
       try TowerLayer(
-        Self.names, width: width, innerWidth: inner, heads: heads, activation: activation, epsilon: epsilon,
-        weights: source.under("encoder.layers.\(index)"))
+        source.under("encoder.layers.\(index)"), hidden: width, inner: inner, heads: heads,
+        activation: activation, epsilon: epsilon)
     }
-    finalNorm = try LayerNorm("post_layernorm", width: width, epsilon: epsilon, weights: source)
+    finalNorm = try LayerNorm(source, "post_layernorm", size: width, epsilon: epsilon)
     projection = try weights.linear(
       "connector.modality_projection.proj", from: width * scale * scale, to: outputWidth)
+    try source.checkLayerCount(depth, of: "encoder.layers", ending: "layer_norm1.weight")
   }
 
   /// The number of layers.
@@ -88,62 +89,51 @@ public struct IdeficsVisionTower: Sendable {
   ///   - pixels: `[tiles, channels, side, side]`, row-major.
   ///   - side: Height and width of a tile; see `takes`.
   ///   - visible: For each tile the height and width that show the image, from the top left, at least 1.
+  ///   - options: Observers; their contexts have a segment for each tile.
   /// - Returns: `[tiles * rowsPerSide², output width]`, tile by tile, row by row.
   public func callAsFunction(
-    _ pixels: [Float], side: Int, visible: [Medium.Extent], observer: (any TowerObserver)? = nil
+    _ pixels: [Float], side: Int, visible: [Medium.Extent], options: ForwardOptions = ForwardOptions()
   ) -> Tensor {
     let count = side / patchSize
     let tiles = visible.map { extent in
       Medium.Extent(
-        height: patches(showing: extent.height, of: count), width: patches(showing: extent.width, of: count))
+        height: patchCount(showing: extent.height, of: count),
+        width: patchCount(showing: extent.width, of: count))
     }
-    let lengths = Array(repeating: count * count, count: tiles.count)
-    var pass = TowerPass(segments: RowSegments(lengths: lengths), observer: observer)
+    let lengths = [Int](repeating: count * count, count: tiles.count)
+    var pass = ForwardPass(.vision, lengths: lengths, role: .image, options: options)
     if tiles.contains(where: { $0.height < count || $0.width < count }) {
-      pass.hiddenKeys = tiles.flatMap { tile in
+      pass.hiddenRows = tiles.flatMap { tile in
         (0..<count * count).map { $0 / count >= tile.height || $0 % count >= tile.width }
       }
     }
-    let rows = Tensor(
-      patchRows(pixels, tiles: tiles.count, side: side),
-      shape: [tiles.count * count * count, embedding.inputSize])
+    let patches = embedding(patchRows(pixels, tiles: tiles.count, side: side), pass.context)
     let places = tiles.flatMap { positionIDs(of: $0, count: count) }
-    var hidden = pass.site(.embeddings, embedding(rows, pass.segments) + positions.rows(places))
-    for (index, layer) in layers.enumerated() { hidden = layer(hidden, layer: index, pass) }
-    let normed = pass.site(.final, finalNorm(hidden))
+    var hidden = pass.site(.embeddings, patches + positions.rows(places))
+    for (index, layer) in layers.enumerated() { hidden = layer(hidden, index, pass) }
+    let normed = pass.site(.finalNorm, finalNorm(hidden))
     let shuffled = normed.gatherRows(blockOrder(tiles: tiles.count, count: count))
       .reshaped(to: [normed.rows / scale / scale, projection.inputSize])
-    let blocks = RowSegments(lengths: lengths.map { $0 / scale / scale })
-    return pass.site(.projected, projection(shuffled, blocks))
+    let blocks = ForwardPass(
+      .vision, lengths: lengths.map { $0 / scale / scale }, role: .image, options: options)
+    return blocks.site(.projected, projection(shuffled, blocks.context))
   }
 
   /// Patches that show at least one of `pixels` pixels.
-  private func patches(showing pixels: Int, of count: Int) -> Int {
+  private func patchCount(showing pixels: Int, of count: Int) -> Int {
     require(pixels > 0, "a tile that shows nothing")
     return min(count, (pixels + patchSize - 1) / patchSize)
   }
 
   /// Pixels patch by patch, row by row; channel, row, column within each.
-  private func patchRows(_ pixels: [Float], tiles: Int, side: Int) -> [Float] {
-    require(
-      pixels.count == tiles * channels * side * side, "\(pixels.count) pixels for \(tiles) tiles of \(side)")
-    let count = side / patchSize
+  private func patchRows(_ pixels: [Float], tiles: Int, side: Int) -> Tensor {
+    let size = channels * side * side
+    require(pixels.count == tiles * size, "\(pixels.count) pixels for \(tiles) tiles of \(side)")
+    let order = PatchOrder(channels: channels, height: side, width: side, patch: patchSize).elements
     var rows: [Float] = []
-    rows.reserveCapacity(tiles * count * count * embedding.inputSize)
-    for tile in 0..<tiles {
-      for top in 0..<count {
-        for left in 0..<count {
-          for channel in 0..<channels {
-            for row in 0..<patchSize {
-              let line = ((tile * channels + channel) * side + top * patchSize + row) * side
-              let start = line + left * patchSize
-              rows += pixels[start..<start + patchSize]
-            }
-          }
-        }
-      }
-    }
-    return rows
+    rows.reserveCapacity(tiles * order.count)
+    for tile in 0..<tiles { rows += order.map { pixels[tile * size + $0] } }
+    return Tensor(rows, shape: [rows.count / embedding.inputSize, embedding.inputSize])
   }
 
   /// The row of the position table for every patch of a tile; 0 for patches of padding.

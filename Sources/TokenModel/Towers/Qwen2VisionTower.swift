@@ -27,7 +27,7 @@ public struct Qwen2VisionTower: Sendable {
   private let blocks: [Block]  // blocks.i
   private let mergerNorm: LayerNorm  // merger.ln_q
   private let merger: QwenPatchMerger
-  private static let epsilon: Float = 1e-6
+  private static let epsilon = 1e-6
 
   /// Takes the weights out of a checkpoint; `weights` are under `visual`.
   ///
@@ -46,22 +46,28 @@ public struct Qwen2VisionTower: Sendable {
         expected: "the hidden size of the text model, \(outputWidth)")
     }
     headSize = try sizes.headSize(width: width, reader)
-    activation = try Activation(reader, "hidden_act", default: .quickGELU)
+    activation = try Activation(reader, key: "hidden_act", default: .quickGELU)
     embedding = try sizes.patchEmbedding(width: width, weights: weights)
+    guard Double(width) * ratio < Double(1 << 24), Int(Double(width) * ratio) > 0 else {
+      throw ConfigurationError.outOfRange(
+        path: reader.path, key: "vision_config.mlp_ratio", found: "\(ratio)",
+        expected: "a ratio that gives 1 to \(1 << 24) columns")
+    }
     let inner = Int(Double(width) * ratio)
     blocks = try (0..<sizes.depth).map { index in
       let source = weights.under("blocks.\(index)")
       return Block(
-        attentionNorm: try LayerNorm("norm1", width: width, epsilon: Self.epsilon, weights: source),
+        attentionNorm: try LayerNorm(source, "norm1", size: width, epsilon: Self.epsilon),
         attention: try QwenVisionAttention(width: width, heads: sizes.heads, weights: source),
-        feedForwardNorm: try LayerNorm("norm2", width: width, epsilon: Self.epsilon, weights: source),
+        feedForwardNorm: try LayerNorm(source, "norm2", size: width, epsilon: Self.epsilon),
         inner: try source.linear("mlp.fc1", from: width, to: inner, hasBias: true),
         outer: try source.linear("mlp.fc2", from: inner, to: width, hasBias: true))
     }
-    mergerNorm = try LayerNorm("merger.ln_q", width: width, epsilon: Self.epsilon, weights: weights)
+    mergerNorm = try LayerNorm(weights, "merger.ln_q", size: width, epsilon: Self.epsilon)
     merger = try QwenPatchMerger(
       width: width, mergeSize: sizes.mergeSize, outputWidth: outputWidth, weights: weights)
     self.sizes = sizes
+    try weights.checkLayerCount(sizes.depth, of: "blocks", ending: "norm1.weight")
   }
 
   /// Patches beside each other that become one row, in each direction.
@@ -76,22 +82,36 @@ public struct Qwen2VisionTower: Sendable {
   /// - Parameters:
   ///   - patches: `[patches, patchCount]`, the media one after another.
   ///   - grids: The grid of each medium; heights and widths are multiples of `mergeSize`.
+  ///   - role: Of the rows: image or video.
+  ///   - options: Observers; their contexts have a segment for each frame.
   /// - Returns: `[patches / mergeSize², output width]`, the media one after another.
   public func callAsFunction(
-    _ patches: Tensor, grids: [Medium.PatchGrid], observer: (any TowerObserver)? = nil
+    _ patches: Tensor, grids: [Medium.PatchGrid], role: Role = .image,
+    options: ForwardOptions = ForwardOptions()
   ) -> Tensor {
-    let frames = grids.flatMap { Array(repeating: $0.height * $0.width, count: $0.time) }
-    let pass = TowerPass(segments: RowSegments(lengths: frames), observer: observer)
+    let lengths = grids.flatMap(\.frameLengths)
+    let pass = ForwardPass(.vision, lengths: lengths, role: role, options: options)
     let tables = sizes.rotaryTables(headSize: headSize, grids: grids)
-    var hidden = pass.site(.embeddings, embedding(patches, pass.segments))
-    for (layer, block) in blocks.enumerated() {
-      hidden = hidden + block.attention(block.attentionNorm(hidden), tables, layer: layer, pass)
-      let inner = block.inner(block.feedForwardNorm(hidden), pass.segments)
-      hidden = pass.site(.output(layer: layer), hidden + block.outer(activation(inner), pass.segments))
-      block.attention.releasePages()
-      for linear in [block.inner, block.outer] { linear.releasePages() }
-    }
-    let normed = pass.site(.final, mergerNorm(hidden))
-    return pass.site(.projected, merger(normed, grids: grids))
+    var hidden = pass.site(.embeddings, embedding(patches, pass.context))
+    for (index, block) in blocks.enumerated() { hidden = forward(block, index, hidden, tables, pass) }
+    let rows = merger(pass.site(.finalNorm, mergerNorm(hidden)), lengths: lengths)
+    let merged = ForwardPass(
+      .vision, lengths: lengths.map { $0 / mergeSize / mergeSize }, role: role, options: options)
+    return merged.site(.projected, rows)
+  }
+
+  private func forward(
+    _ block: Block, _ index: Int, _ hidden: Tensor, _ tables: (cosine: Tensor, sine: Tensor),
+    _ pass: ForwardPass
+  ) -> Tensor {
+    let input = pass.site(.input, layer: index, hidden)
+    let attended = block.attention(block.attentionNorm(input), tables, index, pass, within: pass)
+    let middle = pass.site(.afterAttention, layer: index, input + attended)
+    let normed = pass.site(.feedForwardNorm, layer: index, block.feedForwardNorm(middle))
+    let inner = pass.site(.up, layer: index, block.inner(normed, pass.context))
+    let outer = pass.site(.feedForwardOutput, layer: index, block.outer(activation(inner), pass.context))
+    block.attention.releasePages()
+    for linear in [block.inner, block.outer] { linear.releasePages() }
+    return pass.site(.output, layer: index, middle + outer)
   }
 }

@@ -58,9 +58,7 @@ public struct Qwen2_5VisionTower: Sendable {
         expected: "at least spatial_merge_size patches, \(sizes.mergeSize * sizes.patchSize) pixels")
     }
     stepsPerSecond = try reader.integer("tokens_per_second", in: 0...(1 << 20), default: 4)
-    let whole =
-      reader.has("fullatt_block_indexes")
-      ? try reader.tokenIDs("fullatt_block_indexes", below: 4096) : [7, 15, 23, 31]
+    let whole = try reader.integers("fullatt_block_indexes", in: 0...4096) ?? [7, 15, 23, 31]
     try reader.refuse("hidden_act", unless: ["silu"])
     headSize = try sizes.headSize(width: width, reader)
     embedding = try sizes.patchEmbedding(width: width, weights: weights)
@@ -79,6 +77,7 @@ public struct Qwen2_5VisionTower: Sendable {
     merger = try QwenPatchMerger(
       width: width, mergeSize: sizes.mergeSize, outputWidth: outputWidth, weights: weights)
     self.sizes = sizes
+    try weights.checkLayerCount(sizes.depth, of: "blocks", ending: "norm1.weight")
   }
 
   /// Patches beside each other that become one row, in each direction.
@@ -93,44 +92,52 @@ public struct Qwen2_5VisionTower: Sendable {
   /// - Parameters:
   ///   - patches: `[patches, patchCount]`, the media one after another.
   ///   - grids: The grid of each medium; heights and widths are multiples of `mergeSize`.
+  ///   - role: Of the rows: image or video.
+  ///   - options: Observers; their contexts have a segment for each frame, or for each window where attention is asked for.
   /// - Returns: `[patches / mergeSize², output width]`, the media one after another.
   public func callAsFunction(
-    _ patches: Tensor, grids: [Medium.PatchGrid], observer: (any TowerObserver)? = nil
+    _ patches: Tensor, grids: [Medium.PatchGrid], role: Role = .image,
+    options: ForwardOptions = ForwardOptions()
   ) -> Tensor {
     let (order, windowLengths) = windows(grids)
-    let perBlock = sizes.mergeSize * sizes.mergeSize
+    let perBlock = mergeSize * mergeSize
     let patchOrder = order.flatMap { block in (0..<perBlock).map { block * perBlock + $0 } }
-    let frames = grids.flatMap { Array(repeating: $0.height * $0.width, count: $0.time) }
-    let framePass = TowerPass(segments: RowSegments(lengths: frames), observer: observer)
-    let windowPass = TowerPass(
-      segments: RowSegments(lengths: windowLengths.map { $0 * perBlock }), observer: observer)
+    let lengths = grids.flatMap(\.frameLengths)
+    let frames = ForwardPass(.vision, lengths: lengths, role: role, options: options)
+    let windows = ForwardPass(
+      .vision, lengths: windowLengths.map { $0 * perBlock }, role: role, options: options)
     let inOrder = sizes.rotaryTables(headSize: headSize, grids: grids)
     let tables = (inOrder.cosine.gatherRows(patchOrder), inOrder.sine.gatherRows(patchOrder))
-    let embedded = embedding(patches, framePass.segments).gatherRows(patchOrder)
-    var hidden = framePass.site(.embeddings, embedded)
-    for (layer, block) in blocks.enumerated() {
-      let pass = block.attendsToFrame ? framePass : windowPass
-      hidden = forward(block, layer, hidden, tables, pass)
+    var hidden = frames.site(.embeddings, embedding(patches, frames.context).gatherRows(patchOrder))
+    for (index, block) in blocks.enumerated() {
+      hidden = forward(
+        block, index, hidden, tables, frames, within: block.attendsToFrame ? frames : windows)
     }
-    let normed = framePass.site(.final, hidden.rmsNorm(weight: mergerNorm, epsilon: Self.epsilon))
-    let merged = merger(normed, grids: grids)
+    let normed = frames.site(.finalNorm, hidden.rmsNorm(weight: mergerNorm, epsilon: Self.epsilon))
+    let rows = merger(normed, lengths: lengths)
     var place = [Int](repeating: 0, count: order.count)
     for (row, block) in order.enumerated() { place[block] = row }
-    return framePass.site(.projected, merged.gatherRows(place))
+    let merged = ForwardPass(.vision, lengths: lengths.map { $0 / perBlock }, role: role, options: options)
+    return merged.site(.projected, rows.gatherRows(place))
   }
 
   private func forward(
-    _ block: Block, _ layer: Int, _ hidden: Tensor, _ tables: (cosine: Tensor, sine: Tensor),
-    _ pass: TowerPass
+    _ block: Block, _ index: Int, _ hidden: Tensor, _ tables: (cosine: Tensor, sine: Tensor),
+    _ pass: ForwardPass, within segments: ForwardPass
   ) -> Tensor {
-    let normed = hidden.rmsNorm(weight: block.attentionNorm, epsilon: Self.epsilon)
-    let middle = hidden + block.attention(normed, tables, layer: layer, pass)
-    let inner = middle.rmsNorm(weight: block.feedForwardNorm, epsilon: Self.epsilon)
-    let gated = block.gate(inner, pass.segments).siluMultiplied(by: block.up(inner, pass.segments))
-    let output = middle + block.down(gated, pass.segments)
+    let input = pass.site(.input, layer: index, hidden)
+    let attended = block.attention(
+      input.rmsNorm(weight: block.attentionNorm, epsilon: Self.epsilon), tables, index, pass, within: segments
+    )
+    let middle = pass.site(.afterAttention, layer: index, input + attended)
+    let normed = pass.site(
+      .feedForwardNorm, layer: index, middle.rmsNorm(weight: block.feedForwardNorm, epsilon: Self.epsilon))
+    let up = pass.site(.up, layer: index, block.up(normed, pass.context))
+    let gated = block.gate(normed, pass.context).siluMultiplied(by: up)
+    let outer = pass.site(.feedForwardOutput, layer: index, block.down(gated, pass.context))
     block.attention.releasePages()
     for linear in [block.gate, block.up, block.down] { linear.releasePages() }
-    return pass.site(.output(layer: layer), output)
+    return pass.site(.output, layer: index, middle + outer)
   }
 
   /// The merged blocks of all media in the order of their windows, and the blocks of each window.

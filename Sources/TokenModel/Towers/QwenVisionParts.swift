@@ -88,9 +88,9 @@ struct QwenVisionSizes: Sendable {
 
   /// A 3-D convolution over whole patches as a linear layer.
   func patchEmbedding(width: Int, weights: WeightSource) throws -> Linear {
-    let kernel = try weights.tensor(
-      "patch_embed.proj.weight", shape: [width, channels, temporalPatchSize, patchSize, patchSize])
-    return Linear(weight: LinearWeight(kernel.reshaped(to: [width, patchCount])))
+    Linear(
+      weight: try weights.matrix(
+        "patch_embed.proj.weight", shape: [width, channels, temporalPatchSize, patchSize, patchSize]))
   }
 
   /// Cosines and sines of every patch, `[patches, headSize / 2]`: the first half of the angles turns with the row, the
@@ -118,14 +118,27 @@ struct QwenVisionAttention: Sendable {
     self.heads = heads
   }
 
+  /// - Parameters:
+  ///   - pass: Of the frames.
+  ///   - segments: A pass over the rows that attend to each other: frames or windows.
   func callAsFunction(
-    _ normed: Tensor, _ tables: (cosine: Tensor, sine: Tensor), layer: Int, _ pass: TowerPass
+    _ normed: Tensor, _ tables: (cosine: Tensor, sine: Tensor), _ index: Int, _ pass: ForwardPass,
+    within segments: ForwardPass
   ) -> Tensor {
-    let (all, width) = (projections(normed, pass.segments), normed.columns)
-    let query = all.columns(0..<width).rotated(cosine: tables.cosine, sine: tables.sine)
-    let key = all.columns(width..<2 * width).rotated(cosine: tables.cosine, sine: tables.sine)
-    let value = all.columns(2 * width..<3 * width)
-    return output(pass.attention(query, key, value, heads: heads, layer: layer), pass.segments)
+    let normed = pass.site(.attentionNorm, layer: index, normed)
+    let (all, width) = (projections(normed, pass.context), normed.columns)
+    func rotated(_ part: Int) -> Tensor {
+      all.columns(part * width..<(part + 1) * width).rotated(cosine: tables.cosine, sine: tables.sine)
+    }
+    let query = pass.site(.query, layer: index, rotated(0))
+    let key = pass.site(.key, layer: index, rotated(1))
+    let value = pass.site(.value, layer: index, all.columns(2 * width..<3 * width))
+    let attention = Attention(
+      heads: heads, keyValueHeads: heads, headSize: width / heads, queryBlock: pass.options.queryBlock)
+    let attended = segments.attention(
+      attention, queries: query, keys: key, values: value, keyRows: KeyRows(segments.context), layer: index)
+    let projected = output(pass.site(.attention, layer: index, attended), pass.context)
+    return pass.site(.attentionOutput, layer: index, projected)
   }
 
   func releasePages() { for linear in [projections, output] { linear.releasePages() } }
@@ -143,12 +156,20 @@ struct QwenPatchMerger: Sendable {
   }
 
   /// `[patches, width]`, the patches of a block one after another, to `[blocks, output width]`.
-  func callAsFunction(_ normed: Tensor, grids: [Medium.PatchGrid]) -> Tensor {
+  ///
+  /// - Parameter lengths: Patches of each frame.
+  func callAsFunction(_ normed: Tensor, lengths: [Int]) -> Tensor {
     let perBlock = inner.inputSize / normed.columns
     let blocks = normed.reshaped(to: [normed.rows / perBlock, inner.inputSize])
-    let rows = RowSegments(lengths: grids.map { $0.count / perBlock })
-    let output = outer(inner(blocks, rows).gelu(), rows)
+    let rows = RowSegments(lengths: lengths.map { $0 / perBlock })
+    let middle = inner.weight.forward(blocks, segments: rows, bias: inner.bias).gelu()
+    let output = outer.weight.forward(middle, segments: rows, bias: outer.bias)
     for linear in [inner, outer] { linear.releasePages() }
     return output
   }
+}
+
+extension Medium.PatchGrid {
+  /// Patches of each frame.
+  var frameLengths: [Int] { Array(repeating: height * width, count: time) }
 }

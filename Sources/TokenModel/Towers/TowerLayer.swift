@@ -1,56 +1,108 @@
 import TensorCore
 
-/// A transformer layer of a tower with norms before its two blocks:
-///
-///     h ← h + out_proj(attention(q_proj n, k_proj n, v_proj n)),   n = norm(h)
-///     h ← h + fc2(activation(fc1 n)),                              n = norm(h)
-struct TowerLayer: Sendable {
-  /// What the parts are called in a checkpoint.
-  struct Names {
-    let attentionNorm: String
-    let feedForwardNorm: String
-    /// The prefix of fc1 and fc2 with its dot, or nothing.
-    let feedForward: String
-    /// Whether k_proj has a bias; the others always have.
-    let keyHasBias: Bool
+/// A layer norm with a weight and a bias.
+struct LayerNorm: Sendable {
+  let weight: Tensor
+  let bias: Tensor
+  let epsilon: Float
+
+  /// - Parameter name: Of `name.weight` and `name.bias`.
+  init(_ weights: WeightSource, _ name: String, size: Int, epsilon: Double) throws {
+    weight = try weights.tensor(name + ".weight", shape: [size])
+    bias = try weights.tensor(name + ".bias", shape: [size])
+    self.epsilon = Float(epsilon)
   }
 
-  private let attentionNorm: LayerNorm
-  private let query: Linear  // self_attn.q_proj
-  private let key: Linear  // self_attn.k_proj
-  private let value: Linear  // self_attn.v_proj
-  private let output: Linear  // self_attn.out_proj
-  private let feedForwardNorm: LayerNorm
-  private let inner: Linear  // fc1
-  private let outer: Linear  // fc2
-  private let heads: Int
+  func callAsFunction(_ x: Tensor) -> Tensor { x.layerNorm(weight: weight, bias: bias, epsilon: epsilon) }
+}
+
+/// A transformer layer of a tower: layer norms before attention and feed-forward, full attention within each image.
+///
+///     h ← h + out_proj(attention(q n, k n, v n)),   n = layer_norm1(h)
+///     h ← h + fc2(activation(fc1 n)),               n = layer_norm2(h)
+///
+/// Source: Dosovitskiy et al., "An Image is Worth 16x16 Words", ICLR 2021, arXiv:2010.11929, equations 2 and 3.
+struct TowerLayer: Sendable {
+  /// The tensors' names in the file, since towers differ.
+  struct Names {
+    var attention = "self_attn"
+    var output = "out_proj"
+    var firstNorm = "layer_norm1"
+    var secondNorm = "layer_norm2"
+    var inner = "mlp.fc1"
+    var outer = "mlp.fc2"
+    /// Whether k_proj has a bias like the others.
+    var keyHasBias = true
+  }
+
+  private let firstNorm: LayerNorm
+  private let query: Linear
+  private let key: Linear
+  private let value: Linear
+  private let output: Linear
+  private let secondNorm: LayerNorm
+  private let inner: Linear
+  private let outer: Linear
+  private let headCount: Int
   private let activation: Activation
 
+  /// - Parameter weights: Names relative to the layer.
   init(
-    _ names: Names, width: Int, innerWidth: Int, heads: Int, activation: Activation, epsilon: Float,
-    weights: WeightSource
+    _ weights: WeightSource, hidden: Int, inner innerSize: Int, heads: Int, activation: Activation,
+    epsilon: Double, names: Names = Names()
   ) throws {
-    let attention = weights.under("self_attn")
-    attentionNorm = try LayerNorm(names.attentionNorm, width: width, epsilon: epsilon, weights: weights)
-    feedForwardNorm = try LayerNorm(names.feedForwardNorm, width: width, epsilon: epsilon, weights: weights)
-    query = try attention.linear("q_proj", from: width, to: width, hasBias: true)
-    key = try attention.linear("k_proj", from: width, to: width, hasBias: names.keyHasBias)
-    value = try attention.linear("v_proj", from: width, to: width, hasBias: true)
-    output = try attention.linear("out_proj", from: width, to: width, hasBias: true)
-    inner = try weights.linear("\(names.feedForward)fc1", from: width, to: innerWidth, hasBias: true)
-    outer = try weights.linear("\(names.feedForward)fc2", from: innerWidth, to: width, hasBias: true)
-    (self.heads, self.activation) = (heads, activation)
+    let attention = weights.under(names.attention)
+    firstNorm = try LayerNorm(weights, names.firstNorm, size: hidden, epsilon: epsilon)
+    query = try attention.linear("q_proj", from: hidden, to: hidden, hasBias: true)
+    key = try attention.linear("k_proj", from: hidden, to: hidden, hasBias: names.keyHasBias)
+    value = try attention.linear("v_proj", from: hidden, to: hidden, hasBias: true)
+    output = try attention.linear(names.output, from: hidden, to: hidden, hasBias: true)
+    secondNorm = try LayerNorm(weights, names.secondNorm, size: hidden, epsilon: epsilon)
+    inner = try weights.linear(names.inner, from: hidden, to: innerSize, hasBias: true)
+    outer = try weights.linear(names.outer, from: innerSize, to: hidden, hasBias: true)
+    (headCount, self.activation) = (heads, activation)
   }
 
-  /// `[rows, width]` to the same.
-  func callAsFunction(_ hidden: Tensor, layer: Int, _ pass: TowerPass) -> Tensor {
-    let rows = pass.segments
-    let normed = attentionNorm(hidden)
+  /// - Parameter pass: Its context has a segment for each image or tile and the full mask.
+  func callAsFunction(_ hidden: Tensor, _ index: Int, _ pass: ForwardPass) -> Tensor {
+    let input = pass.site(.input, layer: index, hidden)
+    let attended = pass.site(.afterAttention, layer: index, input + attend(input, index, pass))
+    let output = pass.site(.output, layer: index, attended + feedForward(attended, index, pass))
+    for linear in [query, key, value, self.output, inner, outer] { linear.releasePages() }
+    return output
+  }
+
+  private func attend(_ hidden: Tensor, _ index: Int, _ pass: ForwardPass) -> Tensor {
+    let context = pass.context
+    let normed = pass.site(.attentionNorm, layer: index, firstNorm(hidden))
+    let attention = Attention(
+      heads: headCount, keyValueHeads: headCount, headSize: query.outputSize / headCount,
+      queryBlock: pass.options.queryBlock)
     let attended = pass.attention(
-      query(normed, rows), key(normed, rows), value(normed, rows), heads: heads, layer: layer)
-    let middle = hidden + output(attended, rows)
-    let result = middle + outer(activation(inner(feedForwardNorm(middle), rows)), rows)
-    for linear in [query, key, value, output, inner, outer] { linear.releasePages() }
-    return pass.site(.output(layer: layer), result)
+      attention, queries: pass.site(.query, layer: index, query(normed, context)),
+      keys: pass.site(.key, layer: index, key(normed, context)),
+      values: pass.site(.value, layer: index, value(normed, context)), keyRows: KeyRows(context), layer: index)
+    return pass.site(
+      .attentionOutput, layer: index, output(pass.site(.attention, layer: index, attended), context))
+  }
+
+  private func feedForward(_ hidden: Tensor, _ index: Int, _ pass: ForwardPass) -> Tensor {
+    let normed = pass.site(.feedForwardNorm, layer: index, secondNorm(hidden))
+    let inside = pass.site(.up, layer: index, inner(normed, pass.context))
+    return pass.site(.feedForwardOutput, layer: index, outer(activation(inside), pass.context))
+  }
+}
+
+extension ForwardPass {
+  /// A pass through a tower.
+  ///
+  /// - Parameter lengths: Rows of each image or tile; rows see those of their own only.
+  init(_ tower: TensorName.Tower, lengths: [Int], role: Role, options: ForwardOptions) {
+    let segments = RowSegments(lengths: lengths)
+    self.init(
+      context: TokenContext(
+        segments: segments, positions: [Int](repeating: 0, count: segments.rowCount),
+        roles: [Role](repeating: role, count: segments.rowCount), mask: .full),
+      options: options, tower: tower)
   }
 }

@@ -22,9 +22,9 @@ public struct WhisperEncoder: Sendable {
   /// The width of a row.
   public let width: Int
   // torch's LayerNorm
-  private static let epsilon: Float = 1e-5
+  private static let epsilon = 1e-5
   private static let names = TowerLayer.Names(
-    attentionNorm: "self_attn_layer_norm", feedForwardNorm: "final_layer_norm", feedForward: "",
+    firstNorm: "self_attn_layer_norm", secondNorm: "final_layer_norm", inner: "fc1", outer: "fc2",
     keyHasBias: false)
 
   /// Takes the weights out of a checkpoint; `weights` are under `audio_tower`.
@@ -43,16 +43,17 @@ public struct WhisperEncoder: Sendable {
         expected: "a divisor of d_model (\(width))")
     }
     positionCount = try reader.integer("max_source_positions", in: 2...(1 << 20), default: 1500)
-    let activation = try Activation(reader, "activation_function", default: .gelu)
+    let activation = try Activation(reader, key: "activation_function", default: .gelu)
     positions = try weights.tensor("embed_positions.weight", shape: [positionCount, width])
     first = try Self.convolution("conv1", from: melBins, to: width, weights: weights)
     second = try Self.convolution("conv2", from: width, to: width, weights: weights)
     layers = try (0..<depth).map { index in
       try TowerLayer(
-        Self.names, width: width, innerWidth: inner, heads: heads, activation: activation,
-        epsilon: Self.epsilon, weights: weights.under("layers.\(index)"))
+        weights.under("layers.\(index)"), hidden: width, inner: inner, heads: heads, activation: activation,
+        epsilon: Self.epsilon, names: Self.names)
     }
-    finalNorm = try LayerNorm("layer_norm", width: width, epsilon: Self.epsilon, weights: weights)
+    finalNorm = try LayerNorm(weights, "layer_norm", size: width, epsilon: Self.epsilon)
+    try weights.checkLayerCount(depth, of: "layers", ending: "fc1.weight")
     (self.width, self.melBins) = (width, melBins)
   }
 
@@ -90,7 +91,7 @@ public struct WhisperEncoder: Sendable {
   ///   positions.
   public func callAsFunction(
     _ features: [Tensor], frameCounts: [Int], includesPadding: Bool = false,
-    observer: (any TowerObserver)? = nil
+    options: ForwardOptions = ForwardOptions()
   ) -> Tensor {
     require(features.count == frameCounts.count, "\(features.count) sounds, \(frameCounts.count) lengths")
     require(
@@ -98,17 +99,18 @@ public struct WhisperEncoder: Sendable {
       "sounds of \(features.map(\.shape)) with \(frameCounts) frames for an encoder of \(inputShape)")
     let heard = frameCounts.map { Self.positionCount(frames: $0) }
     let lengths = includesPadding ? heard.map { _ in positionCount } : heard
-    var pass = TowerPass(segments: RowSegments(lengths: lengths), observer: observer)
+    var pass = ForwardPass(.audio, lengths: lengths, role: .audio, options: options)
     if includesPadding {
-      pass.hiddenKeys = heard.flatMap { count in (0..<positionCount).map { $0 >= count } }
+      pass.hiddenRows = heard.flatMap { count in (0..<positionCount).map { $0 >= count } }
     }
     let starts = zip(features, lengths).map { sound, length in
       convolved(sound).slice(0..<length) + positions.slice(0..<length)
     }
     var hidden = pass.site(.embeddings, Tensor.concatenated(starts))
-    for (index, layer) in layers.enumerated() { hidden = layer(hidden, layer: index, pass) }
-    let pooled = (0..<lengths.count).map { pairMeans(hidden.slice(pass.segments[$0])) }
-    return pass.site(.final, finalNorm(Tensor.concatenated(pooled)))
+    for (index, layer) in layers.enumerated() { hidden = layer(hidden, index, pass) }
+    let pooled = (0..<lengths.count).map { pairMeans(hidden.slice(pass.context.segments[$0])) }
+    let rows = ForwardPass(.audio, lengths: pooled.map(\.rows), role: .audio, options: options)
+    return rows.site(.finalNorm, finalNorm(Tensor.concatenated(pooled)))
   }
 
   /// `[mel bins, frames]` to `[positions, width]`.

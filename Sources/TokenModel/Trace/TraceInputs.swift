@@ -5,6 +5,8 @@ public import TensorCore
 public enum TraceError: DescribedError {
   case missingInput(path: String, name: String)
   case wrongShape(path: String, name: String, found: [Int], expected: String)
+  case wrongType(path: String, name: String, found: String, expected: String)
+  case wrongValue(path: String, name: String, found: String, expected: String)
   case unknownInput(path: String, name: String, known: [String])
   case badMask(path: String, row: Int)
   case positionsWithMedia(path: String)
@@ -15,6 +17,8 @@ public enum TraceError: DescribedError {
   public enum Code: String, CaseIterable, Sendable {
     case missingInput = "trace_missing_input"
     case wrongShape = "trace_wrong_shape"
+    case wrongType = "trace_wrong_type"
+    case wrongValue = "trace_wrong_value"
     case unknownInput = "trace_unknown_input"
     case badMask = "trace_bad_mask"
     case positionsWithMedia = "trace_positions_with_media"
@@ -27,6 +31,8 @@ public enum TraceError: DescribedError {
     switch self {
     case .missingInput: .missingInput
     case .wrongShape: .wrongShape
+    case .wrongType: .wrongType
+    case .wrongValue: .wrongValue
     case .unknownInput: .unknownInput
     case .badMask: .badMask
     case .positionsWithMedia: .positionsWithMedia
@@ -41,7 +47,8 @@ public enum TraceError: DescribedError {
   /// The file concerned, if there is one.
   public var path: String? {
     switch self {
-    case .missingInput(let path, _), .wrongShape(let path, _, _, _), .unknownInput(let path, _, _),
+    case .missingInput(let path, _), .wrongShape(let path, _, _, _), .wrongType(let path, _, _, _),
+      .wrongValue(let path, _, _, _), .unknownInput(let path, _, _),
       .badMask(let path, _), .positionsWithMedia(let path), .negativePosition(let path, _, _):
       path
     case .unknownCapture: nil
@@ -54,6 +61,10 @@ public enum TraceError: DescribedError {
     case .missingInput(let path, let name): "\(path): no tensor \"\(name)\""
     case .wrongShape(let path, let name, let found, let expected):
       "\(path): \"\(name)\" has shape \(found.prefix(16)), expected \(expected)"
+    case .wrongType(let path, let name, let found, let expected):
+      "\(path): \"\(name)\" has elements of type \(found), expected \(expected)"
+    case .wrongValue(let path, let name, let found, let expected):
+      "\(path): \"\(name)\" holds \(found), expected \(expected)"
     case .unknownInput(let path, let name, let known):
       "\(path): the tensor \(name.inQuotes) is no input of this model (inputs: \(known.joined(separator: ", ")))"
     case .badMask(let path, let row):
@@ -70,7 +81,7 @@ public enum TraceError: DescribedError {
   /// What to do about it.
   public var recoverySuggestion: String? {
     switch self {
-    case .missingInput, .wrongShape, .unknownInput:
+    case .missingInput, .wrongShape, .wrongType, .wrongValue, .unknownInput:
       "write the tensors with the names transformers gives its inputs, input_ids as int64 [batch, tokens]"
     case .badMask: "use 1 for tokens and 0 for padding"
     case .positionsWithMedia: "leave position_ids out: expanded rows are at 0, 1, 2, …"
@@ -84,97 +95,131 @@ public enum TraceError: DescribedError {
 public struct TraceInputs: Sendable {
   /// One sequence of the batch without its padding.
   public struct Row: Sendable {
-    /// Ids with one placeholder for each medium.
+    /// Ids with one placeholder for each medium, or for each row of a medium.
     public let ids: [Int]
     /// Places of the ids in the padded row.
     public let places: [Int]
     /// Given positions of the ids; nil for the default.
-    public let positions: [Int]?
+    public let positions: RowPositions?
   }
 
-  /// The sequences.
+  /// The sequences; none where only media are given, to be run through their tower.
   public let rows: [Row]
   /// The padded length before expansion.
   public let width: Int
-  /// Images and audios in the order of their placeholders over the whole batch.
+  /// The media in the order of their placeholders over the whole batch, one modality after another.
   public let media: [Medium]
+  /// Whether media may be left over.
+  public let mayLeaveMedia: Bool
   /// Where the inputs come from, for messages.
   public let path: String
+
+  /// The inputs that every family takes.
+  public static let textInputs = ["input_ids", "attention_mask", "position_ids"]
 
   /// Takes the inputs out of named tensors.
   ///
   /// - Parameters:
-  ///   - tensors: `input_ids` `[batch, tokens]`, optionally `attention_mask` and `position_ids` alike, and media tensors
-  ///     `image_u8`, `audio_u8` of `[media, channels, …]`. A missing batch axis is added.
+  ///   - tensors: `input_ids` `[batch, tokens]`, optionally `attention_mask` alike, `position_ids` alike or
+  ///     `[axes, batch, tokens]`, and the family's media tensors. A missing batch axis is added. Without `input_ids` there
+  ///     must be media.
   ///   - model: Says which media there are and of what shape.
+  ///   - mayLeaveMedia: Whether media that no placeholder takes are left out instead of refused.
   /// - Throws: `TraceError`, `StoredTensorError`.
-  public init(_ tensors: [StoredTensor], path: String, model: any LanguageModel) throws {
+  public init(
+    _ tensors: [StoredTensor], path: String, model: any LanguageModel, mayLeaveMedia: Bool = false
+  ) throws {
     self.path = path
-    let mediaNames = model.modalities.map { "\($0.rawValue)_u8" }
-    let known = ["input_ids", "attention_mask", "position_ids"] + mediaNames
+    self.mayLeaveMedia = mayLeaveMedia
+    let known = Self.textInputs + model.mediaInputs
     if let stranger = tensors.first(where: { !known.contains($0.name) }) {
       throw TraceError.unknownInput(path: path, name: stranger.name, known: known)
     }
-    func find(_ name: String) -> StoredTensor? { tensors.first { $0.name == name } }
-    guard let ids = find("input_ids") else { throw TraceError.missingInput(path: path, name: "input_ids") }
+    media = try model.media(from: MediaTensors(tensors, path: path))
+    for (index, medium) in media.enumerated() {
+      try model.validate(medium, sample: "\(path): medium \(index)")
+    }
+    guard let ids = tensors.first(where: { $0.name == "input_ids" }) else {
+      guard !media.isEmpty else { throw TraceError.missingInput(path: path, name: "input_ids") }
+      (rows, width) = ([], 0)
+      return
+    }
+    let batch = try IDBatch(ids, path: path)
+    width = batch.width
+    rows = try batch.rows(
+      mask: tensors.first { $0.name == "attention_mask" }, positions: tensors.first { $0.name == "position_ids" },
+      axes: model.decoder.configuration.rotarySections.count)
+  }
+}
+
+/// Padded ids, and what comes in the same shape.
+private struct IDBatch {
+  let values: [Int]
+  let batch: Int
+  let width: Int
+  let path: String
+
+  init(_ ids: StoredTensor, path: String) throws {
     let shape = ids.shape.count == 1 ? [1] + ids.shape : ids.shape
     guard shape.count == 2, shape[0] > 0, shape[1] > 0 else {
       throw TraceError.wrongShape(
         path: path, name: "input_ids", found: ids.shape, expected: "[batch, tokens]")
     }
-    let (batch, width) = (shape[0], shape[1])
-    let (positions, overflow) = batch.multipliedReportingOverflow(by: width)
+    let (positions, overflow) = shape[0].multipliedReportingOverflow(by: shape[1])
     guard !overflow, positions <= Prompt.positionLimit else {
       throw TraceError.wrongShape(
         path: path, name: "input_ids", found: ids.shape,
         expected: "at most \(Prompt.positionLimit) positions in all")
     }
-    self.width = width
-    func integers(_ name: String) throws -> [Int]? {
-      guard let tensor = find(name) else { return nil }
-      guard tensor.shape == ids.shape else {
-        throw TraceError.wrongShape(path: path, name: name, found: tensor.shape, expected: "\(ids.shape)")
-      }
-      return try tensor.integers()
+    values = try Self.integers(ids, path)
+    (batch, width, self.path) = (shape[0], shape[1], path)
+  }
+
+  private static func integers(_ tensor: StoredTensor, _ path: String) throws -> [Int] {
+    guard !tensor.elementType.isFloatingPoint else {
+      throw TraceError.wrongType(
+        path: path, name: tensor.name, found: tensor.elementType.rawValue, expected: "integers, such as i64")
     }
-    let values = try ids.integers()
-    let mask = try integers("attention_mask") ?? [Int](repeating: 1, count: values.count)
-    let givenPositions = try integers("position_ids")
-    rows = try (0..<batch).map { row in
+    return try tensor.integers()
+  }
+
+  /// The rows without padding.
+  ///
+  /// - Parameter axes: How many axes of positions the model has beside the single one; 0 for none.
+  func rows(mask: StoredTensor?, positions: StoredTensor?, axes: Int) throws -> [TraceInputs.Row] {
+    var bits = [Int](repeating: 1, count: values.count)
+    if let mask {
+      try check(mask, shapes: [[batch, width]])
+      bits = try Self.integers(mask, path)
+    }
+    var given: [[Int]] = []
+    if let positions {
+      try check(positions, shapes: [[batch, width]] + (axes > 1 ? [[axes, batch, width]] : []))
+      let all = try Self.integers(positions, path)
+      given = stride(from: 0, to: all.count, by: values.count).map { Array(all[$0..<$0 + values.count]) }
+    }
+    return try (0..<batch).map { row in
       let range = row * width..<(row + 1) * width
-      let places = (0..<width).filter { mask[row * width + $0] == 1 }
-      guard !places.isEmpty, mask[range].allSatisfy({ $0 == 0 || $0 == 1 }) else {
+      let places = (0..<width).filter { bits[row * width + $0] == 1 }
+      guard !places.isEmpty, bits[range].allSatisfy({ $0 == 0 || $0 == 1 }) else {
         throw TraceError.badMask(path: path, row: row)
       }
-      let given = givenPositions.map { all in places.map { all[row * width + $0] } }
-      if let negative = given?.first(where: { $0 < 0 }) {
+      let own = given.map { axis in places.map { axis[row * width + $0] } }
+      if let negative = own.joined().first(where: { $0 < 0 }) {
         throw TraceError.negativePosition(path: path, row: row, found: negative)
       }
-      return Row(ids: places.map { values[row * width + $0] }, places: places, positions: given)
-    }
-    media = try model.modalities.flatMap { modality -> [Medium] in
-      guard let tensor = find("\(modality.rawValue)_u8") else { return [] }
-      return try Self.media(tensor, modality, model: model, path: path)
+      return TraceInputs.Row(
+        ids: places.map { values[row * width + $0] }, places: places,
+        positions: own.isEmpty ? nil : RowPositions(axes: own))
     }
   }
 
-  private static func media(
-    _ tensor: StoredTensor, _ modality: Modality, model: any LanguageModel, path: String
-  ) throws -> [Medium] {
-    let expected = model.mediumShape(of: modality) ?? []
-    // Audio has a channel axis of 1 in files and none in the model.
-    let inner = Array(tensor.shape.dropFirst())
-    guard !tensor.shape.isEmpty, inner == expected || inner == [1] + expected, tensor.elementType == .u8
-    else {
+  /// The shape may lack a batch axis of 1.
+  private func check(_ tensor: StoredTensor, shapes: [[Int]]) throws {
+    guard shapes.contains(tensor.shape) || (batch == 1 && tensor.shape == [width]) else {
       throw TraceError.wrongShape(
-        path: path, name: tensor.name, found: tensor.shape, expected: "u8 [media, \(expected)]")
-    }
-    let bytes = tensor.bytes()
-    let size = expected.reduce(1, *)
-    return (0..<tensor.shape[0]).map { index in
-      Medium(
-        modality: modality, shape: expected, bytes: Array(bytes[index * size..<(index + 1) * size]),
-        identity: "\(tensor.name)/\(index)")
+        path: path, name: tensor.name, found: tensor.shape,
+        expected: shapes.map { "\($0)" }.joined(separator: " or ") + ", as input_ids")
     }
   }
 }

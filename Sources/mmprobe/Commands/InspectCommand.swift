@@ -95,7 +95,7 @@ struct InspectCommand: Command {
       lines.append(
         (
           medium.modality.rawValue,
-          "\(Support.shape(medium.shape)) bytes become \(medium.rowCount) tokens\(grid), placeholder id "
+          "\(Support.shape(medium.shape)) \(medium.isBytes ? "bytes" : "numbers") become \(medium.rowCount) tokens\(grid), placeholder id "
             + "\(medium.placeholderID)"
         ))
     }
