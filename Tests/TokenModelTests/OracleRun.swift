@@ -54,7 +54,6 @@ struct OracleRun {
     let (configuration, listed) = (model.decoder.configuration, Set(oracle.listed))
     let tolerance = try OracleTolerance(oracle)
     let mask = try outputs.first { $0.name == "attention_mask" }?.integers()
-    func rows(_ columns: Int) -> (Int) -> Bool { { mask.map { mask in mask[$0 / columns] == 1 } ?? true } }
     func compare(_ ours: String, _ theirs: String, _ bound: Double, columns: Int) throws {
       guard listed.contains("\(prefix).\(theirs)") else { return }
       try oracle.compare(
