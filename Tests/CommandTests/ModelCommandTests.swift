@@ -25,7 +25,13 @@ final class ModelCommandTests: XCTestCase {
     let families = try json(["inspect", "--families"])["families"]?.arrayValue?.compactMap {
       $0["model_type"]?.stringValue
     }
-    XCTAssertEqual(families, ["avt_llama", "llama"])
+    XCTAssertEqual(
+      families,
+      [
+        "avt_llama", "chameleon", "idefics3", "llama", "llava", "llava_next", "qwen2", "qwen2_5_vl",
+        "qwen2_audio",
+        "qwen2_vl", "smolvlm",
+      ])
   }
 
   func testTokensShowRolesAndMedia() throws {

@@ -194,7 +194,9 @@ public struct AttentionProbe {
       guard let most = spans.map(\.positions.count).max(),
         let span = spans.first(where: { $0.positions.count == most }), let grid = span.grid
       else { return nil }
-      let (width, height, pixels) = prompt.media[index].picture
+      let medium = prompt.media[index]
+      let part = medium.part(rows: span.rows ?? 0..<0, of: checkpoint.model.rowCount(of: medium), grid: grid)
+      let (width, height, pixels) = part.picture
       return AttentionRecord.Medium(
         kind: prompt.media[index].modality.rawValue, firstKey: span.positions.lowerBound,
         keys: span.positions.count, width: width, height: height, gridWidth: grid.columns,

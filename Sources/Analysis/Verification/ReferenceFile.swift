@@ -9,7 +9,8 @@ import TokenModel
 /// every case that has none of its own: each takes as many as its placeholders ask for, from the first. Outputs of towers
 /// are compared where media stand under the same prefix. Also accepted: `attn.N` for `attention.N`, `hidden.last` for the
 /// state after the final norm, `inputs_embeds` for `embeddings`, `image_features` and `audio_features` for the rows a
-/// tower's projector gives, and `_f64` after an output for values computed in float64.
+/// tower's projector gives, `vision.layer.N` for `vision.layers.N.output`, `vision.last_hidden_state` for what the tower of
+/// the family calls so, and `_f64` after an output for values computed in float64.
 struct ReferenceFile {
   /// One output to compare.
   struct Output {
@@ -104,6 +105,18 @@ struct ReferenceFile {
     guard let ids = group.inputs.first(where: { $0.name == "input_ids" }) else {
       return "there is no input_ids under the same prefix"
     }
+    // Some families need several tensors for a medium, and media that serve several cases may not fit this one.
+    do {
+      let inputs = try TraceInputs(
+        group.inputs, path: "the case", model: model, mayLeaveMedia: group.sharesMedia)
+      if group.sharesMedia { _ = try inputs.batch(for: model) }
+    } catch TraceError.missingInput(_, let name) {
+      return "there is no \(name) under the same prefix"
+    } catch let error as PromptError where group.sharesMedia {
+      return error.localizedDescription
+    } catch {
+      return nil
+    }
     let placeholders = Set(model.modalities.compactMap { model.placeholderID(of: $0) })
     let hasMedia = group.inputs.contains { model.mediaInputs.contains($0.name) }
     let values = (try? ids.integers()) ?? []
@@ -119,9 +132,12 @@ struct ReferenceFile {
     let layerCount = model.decoder.configuration.layerCount
     func renamed(_ name: String) -> String {
       if name.hasPrefix("attn.") { return "attention." + name.dropFirst(5) }
-      for (tower, count) in model.towers where name.hasPrefix(tower.rawValue + ".") {
+      for (tower, _) in model.towers where name.hasPrefix(tower.rawValue + ".") {
         let rest = name.dropFirst(tower.rawValue.count + 1)
-        if rest == "last_hidden_state" { return "\(tower.rawValue).hidden.\(count)" }
+        if ["last_hidden_state", "encoder_output"].contains(rest) { return model.lastHiddenState(of: tower) }
+        if rest.hasPrefix("layer."), let layer = Int(rest.dropFirst(6)) {
+          return "\(tower.rawValue).layers.\(layer).output"
+        }
         if rest.hasPrefix("attn.") { return "\(tower.rawValue).attention." + rest.dropFirst(5) }
       }
       return name

@@ -111,8 +111,9 @@ public struct LLaMAConfiguration: Sendable, Equatable {
     feedForwardHasBias = try reader.bool("mlp_bias", default: false)
     headNorm = try reader.bool("qk_norm", default: false) ? .rms : defaults.headNorm
     normalisesOutputs = try reader.bool("swin_norm", default: false)
-    tiesEmbeddings = try reader.bool(
-      "tie_word_embeddings", default: try outer?.bool("tie_word_embeddings", default: false) ?? false)
+    // Either says so: Idefics3 only the outer one, files of transformers 4 often only the inner one.
+    let ownTie = try reader.bool("tie_word_embeddings", default: false)
+    tiesEmbeddings = try outer?.bool("tie_word_embeddings", default: ownTie) ?? false || ownTie
     let vocabulary = vocabularySize
     func ids(_ key: String, default fallback: Int?) throws(ConfigurationError) -> [Int] {
       let own = fallback.map { [$0] } ?? []

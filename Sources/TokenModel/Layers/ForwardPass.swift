@@ -76,6 +76,8 @@ struct ForwardPass {
   let options: ForwardOptions
   /// The tower the layers belong to; nil in the decoder.
   var tower: TensorName.Tower?
+  /// For each row whether no query sees it, such as padding of a tower; nil for none. Its own query is an ordinary one.
+  var hiddenRows: [Bool]?
 
   /// Passes a tensor through the interventions of a site and shows the result to the observers that want it.
   func site(_ site: TensorName.Site, layer: Int? = nil, _ tensor: Tensor) -> Tensor {
@@ -113,7 +115,11 @@ struct ForwardPass {
     _ attention: Attention, queries: Tensor, keys: Tensor, values: Tensor, keyRows: KeyRows, layer: Int
   ) -> Tensor {
     let interventions = tower == nil ? options.interventions : []
-    let knockouts = interventions.compactMap { $0.knockout(layer: layer, context: context, keyRows: keyRows) }
+    var knockouts = interventions.compactMap { $0.knockout(layer: layer, context: context, keyRows: keyRows) }
+    if let hiddenRows {
+      let everyRow = [Bool](repeating: true, count: queries.rows)
+      knockouts.append(AttentionKnockout(queries: everyRow, keys: hiddenRows))
+    }
     let edits = interventions.compactMap { $0.attentionEdit(layer: layer, context: context) }
     let edit: AttentionEdit? = edits.isEmpty ? nil : Self.chained(edits)
     func attend(_ request: AttentionRequest) -> (output: Tensor, statistics: AttentionStatistics?) {

@@ -17,6 +17,8 @@ public protocol LanguageModel: Sendable {
   var inputNames: [String] { get }
   /// The towers and how many layers each has.
   var towers: [(tower: TensorName.Tower, layerCount: Int)] { get }
+  /// The trace name of what transformers calls the last hidden state of a tower.
+  func lastHiddenState(of tower: TensorName.Tower) -> String
   /// The placeholder id of a modality; nil if not taken.
   func placeholderID(of modality: Modality) -> Int?
   /// The role of an id that has the same one wherever it stands, such as a mark around media; nil for others.
@@ -98,6 +100,10 @@ extension LanguageModel {
   public var inputNames: [String] { modalities.map(\.rawValue) }
   /// No towers.
   public var towers: [(tower: TensorName.Tower, layerCount: Int)] { [] }
+  /// What leaves the last layer.
+  public func lastHiddenState(of tower: TensorName.Tower) -> String {
+    "\(tower.rawValue).hidden.\(towers.first { $0.tower == tower }?.layerCount ?? 0)"
+  }
   /// The answer and the id that ends it.
   public func answerParts(_ answer: String) -> [FormattedPart] { [.text(answer, role: .response), .end] }
   /// Each piece alone.

@@ -17,12 +17,33 @@ public enum ModelFamilies {
     Family(modelType: ChameleonModel.modelType, summary: ChameleonModel.summary) {
       try ChameleonModel($0, weights: $1)
     },
-    Family(modelType: LLaVAModel.modelType, summary: LLaVAModel.summary) { try LLaVAModel($0, weights: $1) },
+    Family(modelType: Idefics3Model.modelType, summary: Idefics3Model.summary) {
+      try Idefics3Model($0, weights: $1)
+    },
+    Family(modelType: LLaMAModel.modelType, summary: LLaMAModel.summary) {
+      try LLaMAModel($0, weights: $1)
+    },
+    Family(modelType: LLaVAModel.modelType, summary: LLaVAModel.summary) {
+      try LLaVAModel($0, weights: $1)
+    },
     Family(modelType: LLaVANextModel.modelType, summary: LLaVANextModel.summary) {
       try LLaVANextModel($0, weights: $1)
     },
-    Family(modelType: LLaMAModel.modelType, summary: LLaMAModel.summary) { try LLaMAModel($0, weights: $1) },
-    Family(modelType: Qwen2Model.modelType, summary: Qwen2Model.summary) { try Qwen2Model($0, weights: $1) },
+    Family(modelType: Qwen2Model.modelType, summary: Qwen2Model.summary) {
+      try Qwen2Model($0, weights: $1)
+    },
+    Family(modelType: Qwen2_5VLModel.modelType, summary: Qwen2_5VLModel.summary) {
+      try Qwen2_5VLModel($0, weights: $1)
+    },
+    Family(modelType: Qwen2AudioModel.modelType, summary: Qwen2AudioModel.summary) {
+      try Qwen2AudioModel($0, weights: $1)
+    },
+    Family(modelType: Qwen2VLModel.modelType, summary: Qwen2VLModel.summary) {
+      try Qwen2VLModel($0, weights: $1)
+    },
+    Family(modelType: Idefics3Model.smolModelType, summary: Idefics3Model.smolSummary) {
+      try Idefics3Model($0, weights: $1)
+    },
   ]
 
   /// The family of a configuration.

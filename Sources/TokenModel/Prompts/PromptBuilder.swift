@@ -14,7 +14,9 @@ extension LanguageModel {
         throw PromptError.unsupportedModality(
           sample: sample.id, modality: modality.rawValue, supported: inputNames)
       }
-      guard found == media || !modalities.contains(modality) else {
+      // A family may write out one placeholder for each row.
+      let isWrittenOut = media > 0 && found > media
+      guard found == media || isWrittenOut || !modalities.contains(modality) else {
         throw PromptError.placeholderMismatch(
           sample: sample.id, modality: modality.rawValue, placeholders: found, media: media)
       }
@@ -36,6 +38,13 @@ private struct PromptBuilder {
     var text = ""
     /// Where each stretch ends in the text, and its role.
     var ends: [(text: String, role: Role)] = []
+
+    /// Neighbours of one role are one stretch.
+    mutating func append(_ addition: String, _ role: Role) {
+      text += addition
+      if ends.last?.role == role { ends.removeLast() }
+      ends.append((text, role))
+    }
   }
 
   let model: any LanguageModel
@@ -64,8 +73,7 @@ private struct PromptBuilder {
         last = ("", ids.count)
       case .text(let text, let role):
         if model.encodesPromptAsOneText {
-          run.text += text
-          run.ends.append((run.text, role))
+          run.append(text, role)
         } else {
           append(try tokenizer.encode(text), role)
         }
@@ -80,8 +88,7 @@ private struct PromptBuilder {
     guard let id = model.placeholderID(of: modality), let role = modality.role else { return }
     let piece = tokenizer.piece(id) ?? ""
     if model.encodesPromptAsOneText, try tokenizer.encode(piece).last == id {
-      run.text += piece
-      run.ends.append((run.text, role))
+      run.append(piece, role)
     } else {
       try flush()
       append([id], role)
