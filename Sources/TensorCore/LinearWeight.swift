@@ -98,12 +98,14 @@ public struct LinearWeight: Sendable {
       } else {
         Kernels.linear(input, weight, segments ?? .single(x.rows), bias: bias?.detached)
       }
+    // Whether they are there, not they themselves: a tracked tensor in the closure would keep the tape alive.
+    let (isDense, hasBias) = (matrix != nil, bias != nil)
     return output.recorded(from: [x] + [matrix, bias].compactMap { $0 }) { gradient, needs in
       var gradients = [needs[0] ? weight.backward(gradient) : nil]
-      if matrix != nil {
+      if isDense {
         gradients.append(needs[1] ? gradient.matmul(input, transposingSelf: true) : nil)
       }
-      if bias != nil { gradients.append(needs[needs.count - 1] ? Kernels.columnSums(gradient) : nil) }
+      if hasBias { gradients.append(needs[needs.count - 1] ? Kernels.columnSums(gradient) : nil) }
       return gradients
     }
   }

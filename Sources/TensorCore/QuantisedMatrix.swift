@@ -1,4 +1,4 @@
-public import RunKit
+import RunKit
 
 /// A matrix of 8 or 4 bits a number, with one scale for each group of neighbours in a row: weight ≈ scale · code.
 ///
