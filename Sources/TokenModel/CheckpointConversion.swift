@@ -1,5 +1,5 @@
 public import Foundation
-import RunKit
+public import RunKit
 public import TensorCore
 
 /// Copies a model folder with the matrices of the decoder in few bits a number.
@@ -94,10 +94,12 @@ public struct CheckpointConversion: Sendable {
     }
     if checkpoint.weights.files.count > 1 {
       try AtomicFile.write(
-        JSONValue.object([
-          "metadata": ["total_size": .integer(summary.bytesAfter)], "weight_map": .object(index),
-        ])
-        .text(.indented) + "\n", to: folder.appendingPathComponent("model.safetensors.index.json"))
+        JSONValue.object(
+          JSONObject([
+            ("metadata", .object(JSONObject([("total_size", .integer(summary.bytesAfter))]))),
+            ("weight_map", .object(index)),
+          ])
+        ).text(.indented) + "\n", to: folder.appendingPathComponent("model.safetensors.index.json"))
     }
     try copyOthers(to: folder)
     return summary
@@ -142,10 +144,11 @@ public struct CheckpointConversion: Sendable {
         FileReader.bytes(of: source, limit: 1 << 28), to: folder.appendingPathComponent(name))
     }
     var configuration = checkpoint.configuration.object
-    configuration["quantization_config"] = [
-      "quant_method": .string(Self.method), "bits": .integer(bits.rawValue),
-      "group_size": .integer(groupSize),
-    ]
+    configuration["quantization_config"] = .object(
+      JSONObject([
+        ("quant_method", .string(Self.method)), ("bits", .integer(bits.rawValue)),
+        ("group_size", .integer(groupSize)),
+      ]))
     try AtomicFile.write(
       JSONValue.object(configuration).text(.indented) + "\n", to: folder.appendingPathComponent("config.json")
     )

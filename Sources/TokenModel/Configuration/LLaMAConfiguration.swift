@@ -128,11 +128,9 @@ public struct LLaMAConfiguration: Sendable, Equatable {
     try reader.refuse("hidden_act", unless: ["silu", "swish"])
     try reader.refuse("pretraining_tp", unless: [1])
     try reader.refuse("partial_rotary_factor", unless: [1, 1.0])
-    if let method = reader.value("quantization_config"),
-      method["quant_method"] != .string(CheckpointConversion.method)
-    {
-      try reader.refuse("quantization_config", unless: [])
-    }
+    // A copy made by `CheckpointConversion` says what its weight files hold.
+    let method = reader.object["quantization_config"]?["quant_method"]
+    if method != .string(CheckpointConversion.method) { try reader.refuse("quantization_config", unless: []) }
     try Self.refuseWindow(reader, defaults, layerCount: layerCount, contextLength: contextLength)
   }
 
