@@ -48,9 +48,16 @@ public struct Checkpoint: Sendable {
     return tokenizer
   }
 
+  /// Reads media as the model takes them.
+  public var mediaReader: MediaReader { MediaReader(model, folder: folder) }
+
   /// Every file that changes the numbers with its SHA-256, ordered by name.
   public func fileHashes() throws -> [(name: String, sha256: String)] {
-    let names = ["config.json", "tokenizer.model", "tokenizer_config.json"].filter {
+    let known = [
+      "config.json", "tokenizer.model", "tokenizer_config.json", "preprocessor_config.json",
+      "processor_config.json", "video_preprocessor_config.json",
+    ]
+    let names = known.filter {
       FileManager.default.fileExists(atPath: folder.appendingPathComponent($0).path)
     }
     let weightNames = weights.files.map { URL(fileURLWithPath: $0.path).lastPathComponent }

@@ -17,11 +17,11 @@ public enum ModelFamilies {
     Family(modelType: ChameleonModel.modelType, summary: ChameleonModel.summary) {
       try ChameleonModel($0, weights: $1)
     },
+    Family(modelType: LLaMAModel.modelType, summary: LLaMAModel.summary) { try LLaMAModel($0, weights: $1) },
     Family(modelType: LLaVAModel.modelType, summary: LLaVAModel.summary) { try LLaVAModel($0, weights: $1) },
     Family(modelType: LLaVANextModel.modelType, summary: LLaVANextModel.summary) {
       try LLaVANextModel($0, weights: $1)
     },
-    Family(modelType: LLaMAModel.modelType, summary: LLaMAModel.summary) { try LLaMAModel($0, weights: $1) },
     Family(modelType: Qwen2Model.modelType, summary: Qwen2Model.summary) { try Qwen2Model($0, weights: $1) },
   ]
 

@@ -5,7 +5,7 @@ import XCTest
 @testable import TokenModel
 
 /// Files as a model takes them, with the reference checkpoint.
-final class MediaFileTests: XCTestCase {
+final class MediaReaderTests: XCTestCase {
   func testFilesBecomeMediaOfTheModelsShape() throws {
     let model = try Checkpoint(folder: Fixtures.url("avdigits_model")).model
     let image = try read(.image, "test-0217.pgm", model)
@@ -33,7 +33,7 @@ final class MediaFileTests: XCTestCase {
   }
 
   private func read(_ modality: Modality, _ name: String, _ model: any LanguageModel) throws -> Medium {
-    try MediaFile.medium(
-      modality, at: Fixtures.url("avdigits_samples/" + name), named: "an item", for: model)
+    try MediaReader(model).medium(
+      modality, at: Fixtures.url("avdigits_samples/" + name), named: "an item")
   }
 }
