@@ -336,8 +336,10 @@ public struct DataSet: Sendable {
   /// A media path, which must stay in the folder of media unless that was named.
   private func file(_ name: String, _ index: Int) throws(DataSetError) -> URL {
     let root = options.root ?? url.deletingLastPathComponent()
-    let target = root.appendingPathComponent(name).standardizedFileURL.resolvingSymlinksInPath()
-    let base = root.standardizedFileURL.resolvingSymlinksInPath().path
+    // Links in the folder's own path first: they are not followed in the path of a file that is missing.
+    let folder = root.standardizedFileURL.resolvingSymlinksInPath()
+    let target = folder.appendingPathComponent(name).standardizedFileURL.resolvingSymlinksInPath()
+    let base = folder.path
     guard !name.hasPrefix("/"), target.path.hasPrefix(base.hasSuffix("/") ? base : base + "/") else {
       throw .pathLeavesFolder(path: url.path, record: place(index), found: name)
     }
