@@ -57,12 +57,15 @@ public struct Checkpoint: Sendable {
     return tokenizer
   }
 
+  /// Reads media as the model takes them.
+  public var mediaReader: MediaReader { MediaReader(model, folder: folder) }
+
   /// Every file that changes the numbers with its SHA-256, ordered by name.
   public func fileHashes() throws -> [(name: String, sha256: String)] {
     let known = [
       "config.json", "tokenizer.json", "tokenizer.model", "vocab.json", "merges.txt", "tokenizer_config.json",
       "added_tokens.json", "special_tokens_map.json", "chat_template.jinja", "chat_template.json",
-      "processor_config.json",
+      "processor_config.json", "preprocessor_config.json", "video_preprocessor_config.json",
     ]
     let names = known.filter {
       FileManager.default.fileExists(atPath: folder.appendingPathComponent($0).path)

@@ -91,6 +91,38 @@ final class ModelCommandTests: XCTestCase {
     }
   }
 
+  /// Folders of real families: every reference tensor by the command, and every command on an image file.
+  func testCommandsWorkOnRealFamilies() throws {
+    for (name, tensors) in [("llava", 33), ("llava_next", 37), ("chameleon", 19), ("qwen2_text", 19)] {
+      let folder = Fixtures.url(name).path
+      let passed = try json(["verify", folder, "--reference", folder + "/expected.safetensors"])
+      XCTAssertEqual(passed["passed"], true, name)
+      XCTAssertEqual(passed["tensors"]?.intValue, tensors, name)
+      XCTAssertEqual(try json(["verify", folder])["passed"], true, name)
+      XCTAssertEqual(
+        try json(["inspect", folder])["family"]?.stringValue, name == "qwen2_text" ? "qwen2" : name)
+    }
+    let temporary = try TemporaryFolder()
+    var pixels = Array("P6\n40 31\n255\n".utf8)
+    pixels += (0..<40 * 31 * 3).map { UInt8($0 * 37 % 251) }
+    let image = temporary.path("image.ppm")
+    try Data(pixels).write(to: URL(fileURLWithPath: image))
+    for (name, rows) in [("llava", 16), ("llava_next", 0)] {
+      let sample = [Fixtures.url(name).path, "--image", image, "--text", "What is it?"]
+      let counts = try json(["tokens"] + sample)
+      XCTAssertTrue(counts.text().contains("image"), name)
+      let generated = try json(["generate"] + sample + ["--max-new-tokens", "3"])
+      XCTAssertNotNil(generated["text"] ?? generated["answer"], name)
+      let measured = try json(["attention"] + sample + ["--queries", "last"])
+      let groups = measured["groups"]?.arrayValue ?? []
+      let share = groups.first { $0["name"] == "image" }?["share"]?["mean"]?.doubleValue ?? 0
+      XCTAssertGreaterThan(share, 0, name)
+      if rows > 0 { XCTAssertEqual(measured["data"]?["tokens"]?["image"]?["mean"]?.intValue, rows) }
+      let contributed = try json(["contribution"] + sample)
+      XCTAssertTrue(contributed.text().contains("image"), name)
+    }
+  }
+
   func testVerifyWithoutAReferenceChecksInvariants() throws {
     let passed = try json(["verify", Embedded.model])
     XCTAssertEqual(passed["passed"], true)

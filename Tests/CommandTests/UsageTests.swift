@@ -99,7 +99,7 @@ final class UsageTests: XCTestCase {
     try "{}".write(to: folder.url("config.json"), atomically: true, encoding: .utf8)
     let outcome = try Program.run(["inspect", folder.path("")])
     XCTAssertEqual(outcome.status, 65, outcome.errors)
-    try "{\"model_type\": \"llava\"}".write(to: folder.url("config.json"), atomically: true, encoding: .utf8)
+    try "{\"model_type\": \"gpt2\"}".write(to: folder.url("config.json"), atomically: true, encoding: .utf8)
     let unsupported = try Program.run(["inspect", folder.path("")])
     XCTAssertEqual(unsupported.status, 69, unsupported.errors)
     XCTAssertTrue(unsupported.errors.contains("mmprobe inspect --families"), unsupported.errors)

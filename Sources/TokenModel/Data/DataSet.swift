@@ -146,6 +146,17 @@ public struct DataSet: Sendable {
   /// - Parameter model: Reads media files as this model takes them.
   /// - Throws: `DataSetError` (`.badMedium` for a medium that cannot be read), `PromptError`.
   public func sample(at index: Int, for model: any LanguageModel) throws -> Sample {
+    try sample(at: index, with: MediaReader(model))
+  }
+
+  /// One item with its media, as the preprocessing of a checkpoint makes them.
+  ///
+  /// - Throws: As `sample(at:for:)`.
+  public func sample(at index: Int, for checkpoint: Checkpoint) throws -> Sample {
+    try sample(at: index, with: checkpoint.mediaReader)
+  }
+
+  private func sample(at index: Int, with reader: MediaReader) throws -> Sample {
     guard 0..<records.count ~= index else {
       throw DataSetError.indexOutOfRange(path: url.path, index: index, count: records.count)
     }
@@ -156,8 +167,8 @@ public struct DataSet: Sendable {
     }
     switch format {
     case .questions: return try question(record, index)
-    case .conversations: return try conversation(record, index, model)
-    case .records: return try plainRecord(record, index, model)
+    case .conversations: return try conversation(record, index, reader)
+    case .records: return try plainRecord(record, index, reader)
     }
   }
 
@@ -235,7 +246,7 @@ public struct DataSet: Sendable {
   }
 
   /// A LLaVA conversation: the last turn of the assistant is the expected answer.
-  private func conversation(_ record: JSONObject, _ index: Int, _ model: any LanguageModel) throws -> Sample {
+  private func conversation(_ record: JSONObject, _ index: Int, _ reader: MediaReader) throws -> Sample {
     guard let value = record["conversations"] else {
       throw DataSetError.missingKey(path: url.path, record: place(index), key: "conversations")
     }
@@ -261,14 +272,14 @@ public struct DataSet: Sendable {
     }
     let answer = turns.last?.speaker == .assistant ? turns.removeLast().text : nil
     return Sample(
-      index: index, id: try name(record, index), turns: turns, media: try media(record, index, model),
+      index: index, id: try name(record, index), turns: turns, media: try media(record, index, reader),
       answer: answer, tags: try tags(record, index))
   }
 
   /// A line with a text and media paths.
-  private func plainRecord(_ record: JSONObject, _ index: Int, _ model: any LanguageModel) throws -> Sample {
+  private func plainRecord(_ record: JSONObject, _ index: Int, _ reader: MediaReader) throws -> Sample {
     let text = try string("text", record, index)
-    let media = try media(record, index, model)
+    let media = try media(record, index, reader)
     let hasPlaceholders = Modality.media.contains { text.contains("<\($0.rawValue)>") }
     let id = try name(record, index)
     let answer = try optionalString("answer", record, index)
@@ -281,7 +292,7 @@ public struct DataSet: Sendable {
   }
 
   /// The media of a record: `image`, `audio`, `video` as one name or a list.
-  private func media(_ record: JSONObject, _ index: Int, _ model: any LanguageModel) throws -> [Medium] {
+  private func media(_ record: JSONObject, _ index: Int, _ reader: MediaReader) throws -> [Medium] {
     var media: [Medium] = []
     for modality in Modality.media {
       guard let value = record[modality.rawValue], !value.isNull else { continue }
@@ -300,7 +311,7 @@ public struct DataSet: Sendable {
         if let (table, row) = Self.tableRow(name), let rows = tables[table] {
           media.append(try rows.medium(modality, row: row, record: place(index), key: modality.rawValue))
         } else {
-          media.append(try medium(modality, file(name, index), name, index, model))
+          media.append(try medium(modality, file(name, index), name, index, reader))
         }
       }
     }
@@ -309,10 +320,10 @@ public struct DataSet: Sendable {
 
   /// A medium in a file of its own; what is wrong with it is said with the record that names it.
   private func medium(
-    _ modality: Modality, _ file: URL, _ name: String, _ index: Int, _ model: any LanguageModel
+    _ modality: Modality, _ file: URL, _ name: String, _ index: Int, _ reader: MediaReader
   ) throws -> Medium {
     do {
-      return try MediaFile.medium(modality, at: file, named: name, for: model)
+      return try reader.medium(modality, at: file, named: name)
     } catch let error as PromptError {
       throw error
     } catch let error as any DescribedError {
@@ -325,8 +336,10 @@ public struct DataSet: Sendable {
   /// A media path, which must stay in the folder of media unless that was named.
   private func file(_ name: String, _ index: Int) throws(DataSetError) -> URL {
     let root = options.root ?? url.deletingLastPathComponent()
-    let target = root.appendingPathComponent(name).standardizedFileURL.resolvingSymlinksInPath()
-    let base = root.standardizedFileURL.resolvingSymlinksInPath().path
+    // Links in the folder's own path first: they are not followed in the path of a file that is missing.
+    let folder = root.standardizedFileURL.resolvingSymlinksInPath()
+    let target = folder.appendingPathComponent(name).standardizedFileURL.resolvingSymlinksInPath()
+    let base = folder.path
     guard !name.hasPrefix("/"), target.path.hasPrefix(base.hasSuffix("/") ? base : base + "/") else {
       throw .pathLeavesFolder(path: url.path, record: place(index), found: name)
     }

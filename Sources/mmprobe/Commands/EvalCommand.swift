@@ -128,7 +128,7 @@ struct EvalCommand: Command {
     var items: [Evaluation.Item] = []
     for start in stride(from: 0, to: count, by: batchSize) {
       let samples = try (start..<min(count, start + batchSize)).map {
-        try data.sample(at: $0, for: checkpoint.model)
+        try data.sample(at: $0, for: checkpoint)
       }
       items += try evaluator.items(for: samples)
       progress?.update(done: items.count)

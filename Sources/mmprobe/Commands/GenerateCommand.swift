@@ -60,7 +60,7 @@ struct GenerateCommand: Command {
   func run(_ session: Session) throws -> ExitStatus {
     let checkpoint = try Support.checkpoint(model)
     let tokenizer = try checkpoint.requiredTokenizer()
-    let prompt = try checkpoint.prompt(for: sample.sample(for: checkpoint.model))
+    let prompt = try checkpoint.prompt(for: sample.sample(for: checkpoint))
     var generator = Generator(checkpoint.model)
     generator.sampler = sampler
     generator.seed = session.globals.seed

@@ -4,8 +4,8 @@ import TokenModel
 
 /// One conversation given on the command line.
 struct SampleOptions {
-  static let image = Option<[String]>.texts("image", "FILE", "an image (PGM, PPM)")
-  static let audio = Option<[String]>.texts("audio", "FILE", "a sound (WAV)")
+  static let image = Option<[String]>.texts("image", "FILE", "an image")
+  static let audio = Option<[String]>.texts("audio", "FILE", "a sound")
   static let text = Option<String?>.text(
     "text", "TEXT", notes: "media stand before it, or where it says <image>, <audio>", "the question")
   static let promptRaw = Option<String?>.text(
@@ -41,8 +41,9 @@ struct SampleOptions {
   }
 
   /// The conversation with its media as the model takes them.
-  func sample(for model: any LanguageModel) throws -> Sample {
-    let media = try read(images, .image, model) + read(audios, .audio, model)
+  func sample(for checkpoint: Checkpoint) throws -> Sample {
+    let reader = checkpoint.mediaReader
+    let media = try read(images, .image, reader) + read(audios, .audio, reader)
     if let rawPrompt {
       var sample = Sample(
         index: 0, id: "command line", turns: [.init(speaker: .user, text: rawPrompt)], media: media)
@@ -56,7 +57,7 @@ struct SampleOptions {
     return Sample(id: "command line", media: media, question: text)
   }
 
-  private func read(_ paths: [String], _ modality: Modality, _ model: any LanguageModel) throws -> [Medium] {
-    try paths.map { try MediaFile.medium(modality, at: URL(fileURLWithPath: $0), named: $0, for: model) }
+  private func read(_ paths: [String], _ modality: Modality, _ reader: MediaReader) throws -> [Medium] {
+    try paths.map { try reader.medium(modality, at: URL(fileURLWithPath: $0), named: $0) }
   }
 }

@@ -13,9 +13,8 @@ struct SampleSource {
   let hasAnswers: Bool
 
   init(_ options: DataOptions, _ conversation: SampleOptions, _ checkpoint: Checkpoint) throws {
-    let model = checkpoint.model
     guard options.path != nil else {
-      let single = try conversation.sample(for: model)
+      let single = try conversation.sample(for: checkpoint)
       data = nil
       description = .init(name: "command line", sha256: nil, sampleCount: 1)
       sample = { _ in single }
@@ -26,7 +25,7 @@ struct SampleSource {
     self.data = data
     description = .init(
       name: data.url.lastPathComponent, sha256: data.sha256, sampleCount: options.count(of: data))
-    sample = { try data.sample(at: $0, for: model) }
+    sample = { try data.sample(at: $0, for: checkpoint) }
     hasAnswers = (0..<options.count(of: data)).allSatisfy(data.hasAnswer)
   }
 }

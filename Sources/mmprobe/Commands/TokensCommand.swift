@@ -31,7 +31,7 @@ struct TokensCommand: Command {
 
   func run(_ session: Session) throws -> ExitStatus {
     let checkpoint = try Support.checkpoint(model)
-    let prompt = try checkpoint.prompt(for: sample.sample(for: checkpoint.model))
+    let prompt = try checkpoint.prompt(for: sample.sample(for: checkpoint))
     let lines = Self.lines(prompt)
     if session.console.wantsJSON {
       let tokens = lines.map { line -> JSONValue in

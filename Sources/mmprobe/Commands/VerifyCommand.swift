@@ -104,7 +104,7 @@ struct VerifyCommand: Command {
     var samples: [Sample] = []
     if data.path != nil {
       let set = try data.open()
-      samples = try (0..<data.count(of: set)).map { try set.sample(at: $0, for: checkpoint.model) }
+      samples = try (0..<data.count(of: set)).map { try set.sample(at: $0, for: checkpoint) }
     }
     let drift = try CheckpointDrift(
       from: original, to: checkpoint, samples: samples, tokenCount: tokenCount, seed: session.globals.seed)

@@ -70,7 +70,7 @@ final class MediaProcessorTests: XCTestCase {
       ),
       (
         #"{"model_type": "qwen2_vl", "vision_config": {"patch_size": 4, "temporal_patch_size": 3, "spatial_merge_size": 2}}"#,
-        [.image, .video], [196, 144]
+        [.image, .video], [252, 144]
       ),
       (#"{"model_type": "idefics3", "vision_config": {"image_size": 20}}"#, [.image], [13, 3, 20, 20]),
       (

@@ -62,8 +62,9 @@ struct FFmpeg: Sendable {
       + Self.input(kind, options) + output + ["pipe:1"]
     let outcome = try run(decoder, "ffmpeg", words, url, kind, byteLimit: byteLimit, receive)
     if outcome.ending == .stopped { return }
-    guard outcome.ending == .exited(0) else {
-      throw MediaError.notDecodable(path: url.path, reason: Self.reason(outcome.messages))
+    // A picture of which a part is missing is no picture, though the decoder may put up with it.
+    guard outcome.ending == .exited(0), kind != .image || outcome.messages.isEmpty else {
+      throw MediaError.notDecodable(path: url.path, reason: Self.reason(outcome.messages, kind))
     }
   }
 
@@ -81,7 +82,7 @@ struct FFmpeg: Sendable {
       return true
     }
     guard outcome.ending == .exited(0), let value = try? JSONValue(parsing: bytes) else {
-      throw MediaError.notDecodable(path: url.path, reason: Self.reason(outcome.messages))
+      throw MediaError.notDecodable(path: url.path, reason: Self.reason(outcome.messages, kind))
     }
     return value
   }
@@ -107,10 +108,15 @@ struct FFmpeg: Sendable {
     }
   }
 
-  /// The first message of a program without the name of the input, which says nothing to a user.
-  private static func reason(_ messages: String) -> String {
-    let lines = messages.split(whereSeparator: \.isNewline).map(String.init)
-    let text = lines.first { !$0.isEmpty } ?? "the decoder gave no reason"
+  /// The first message of a program, without the names and addresses of its parts.
+  private static func reason(_ messages: String, _ kind: Kind) -> String {
+    if messages.contains("not on whitelist") { return "it is another kind of file than \(kind.rawValue)" }
+    let lines = messages.split(whereSeparator: \.isNewline)
+    guard let first = lines.first else { return "the decoder gave no reason" }
+    var text = first[...]
+    if text.hasPrefix("["), let end = text.firstIndex(of: "]") {
+      text = text[text.index(after: end)...].drop { $0 == " " }
+    }
     return text.replacingOccurrences(of: "file:/dev/stdin: ", with: "")
   }
 }

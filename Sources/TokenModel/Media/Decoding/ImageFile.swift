@@ -86,7 +86,14 @@ struct ImageFile {
     guard let stream = facts["streams"]?.arrayValue?.first, let width = stream["width"]?.intValue,
       let height = stream["height"]?.intValue
     else { throw MediaError.noStream(path: url.path, kind: "image") }
-    if !isSizeKnown { try Self.check(height, width, path: url.path) }
+    if !isSizeKnown {
+      // ffmpeg does not say a size above the limit it was given.
+      guard height > 0, width > 0 else {
+        throw MediaError.notDecodable(
+          path: url.path, reason: "the image has no size, or more than \(Self.pixelLimit) pixels")
+      }
+      try Self.check(height, width, path: url.path)
+    }
     let format = stream["pix_fmt"]?.stringValue ?? ""
     if format.hasPrefix("gray"), format != "gray" {
       throw MediaError.unsupportedFormat(

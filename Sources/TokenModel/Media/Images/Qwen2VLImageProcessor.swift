@@ -67,8 +67,10 @@ struct QwenPatches: Sendable, Equatable {
     if let size = try settings.section("size") {
       for key in ["height", "width", "max_height", "max_width"] { try size.refuse(key, unless: []) }
       // Older files have both spellings within; the keys of the file itself win.
-      least = try size.integer("shortest_edge", in: counts, default: size.integer("min_pixels", in: counts))
-      most = try size.integer("longest_edge", in: counts, default: size.integer("max_pixels", in: counts))
+      least = try size.integer("min_pixels", in: counts, default: least)
+      most = try size.integer("max_pixels", in: counts, default: most)
+      least = try size.integer("shortest_edge", in: counts, default: least)
+      most = try size.integer("longest_edge", in: counts, default: most)
     }
     least = try settings.integer("min_pixels", in: counts, default: least)
     most = try settings.integer("max_pixels", in: counts, default: most)

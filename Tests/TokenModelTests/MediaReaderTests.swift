@@ -1,3 +1,4 @@
+import RunKit
 import TensorCore
 import TestSupport
 import XCTest
@@ -5,7 +6,7 @@ import XCTest
 @testable import TokenModel
 
 /// Files as a model takes them, with the reference checkpoint.
-final class MediaFileTests: XCTestCase {
+final class MediaReaderTests: XCTestCase {
   func testFilesBecomeMediaOfTheModelsShape() throws {
     let model = try Checkpoint(folder: Fixtures.url("avdigits_model")).model
     let image = try read(.image, "test-0217.pgm", model)
@@ -32,8 +33,28 @@ final class MediaFileTests: XCTestCase {
     }
   }
 
+  /// In a data set the record that names a bad medium is part of the message, and the exit status stays.
+  func testABadMediumIsReportedWithItsRecord() throws {
+    let model = try Checkpoint(folder: Fixtures.url("avdigits_model")).model
+    let folder = Fixtures.url("avdigits_samples/data.jsonl")
+    for (name, status, words) in [
+      ("none.pgm", ExitStatus.missingInput, "there is no such file"), ("test-0217.wav", .data, "expected P2"),
+    ] {
+      let line = #"{"id": "a", "text": "What?", "image": "\#(name)"}"#
+      let data = try DataSet(bytes: Array(line.utf8), url: folder)
+      XCTAssertThrowsError(try data.sample(at: 0, for: model)) { error in
+        let error = error as? DataSetError
+        XCTAssertEqual(error?.code, .badMedium)
+        XCTAssertEqual(error?.exitStatus, status)
+        let text = error?.errorDescription ?? ""
+        XCTAssertTrue(text.contains(#"line 1 (id "a")"#) && text.contains(name) && text.contains(words), text)
+        XCTAssertFalse((error?.recoverySuggestion ?? "").isEmpty)
+      }
+    }
+  }
+
   private func read(_ modality: Modality, _ name: String, _ model: any LanguageModel) throws -> Medium {
-    try MediaFile.medium(
-      modality, at: Fixtures.url("avdigits_samples/" + name), named: "an item", for: model)
+    try MediaReader(model).medium(
+      modality, at: Fixtures.url("avdigits_samples/" + name), named: "an item")
   }
 }
