@@ -47,7 +47,8 @@ public struct CheckpointConversion: Sendable {
   ///   - folder: Made if it does not exist; files in it are replaced.
   ///   - progress: Told how many of the matrices are done.
   /// - Throws: `ConversionError.sameFolder`, `FileError`, `StoredTensorError.notQuantisable` with the tensor.
-  public func write(to folder: URL, progress: (_ done: Int, _ total: Int) -> Void = { _, _ in }) throws
+  public func write(to folder: URL, progress: @escaping (_ done: Int, _ total: Int) -> Void = { _, _ in })
+    throws
     -> Summary
   {
     guard

@@ -9,7 +9,7 @@ final class QuantisedMatrixTests: XCTestCase {
   private let rows = 150
   private let columns = 384
 
-  private func matrix(_ bits: QuantisedMatrix.Bits, groupSize: Int, seed: Int = 3) throws -> (
+  private func matrix(_ bits: QuantisedMatrix.Bits, groupSize: Int, seed: UInt64 = 3) throws -> (
     values: [Float], matrix: QuantisedMatrix
   ) {
     // Groups of very different sizes, and one of zeros.

@@ -1,4 +1,5 @@
-import RunKit
+import Foundation
+public import RunKit
 import TensorCore
 public import TokenModel
 

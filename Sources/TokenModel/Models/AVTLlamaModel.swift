@@ -250,6 +250,9 @@ public struct AVTLlamaModel: LanguageModel {
     }
   }
 
+  /// The format below is part of the model; its folder has no template.
+  public var usesChatTemplate: Bool { false }
+
   /// `<s> <|user|> … <|assistant|> … </s>`, the media where their placeholders stand.
   public func format(_ sample: Sample) throws -> [FormattedPart] {
     var parts: [FormattedPart] = [.begin]

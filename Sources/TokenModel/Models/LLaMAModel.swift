@@ -13,8 +13,6 @@ public struct LLaMAModel: LanguageModel {
   public let decoder: LLaMADecoder
   /// The modalities of media the model takes.
   public let modalities: [Modality] = []
-  /// Whether a chat template lays out conversations.
-  public var usesChatTemplate: Bool { true }
 
   /// - Throws: `ConfigurationError`, `StoredTensorError`.
   public init(_ reader: ConfigurationReader, weights: WeightSource) throws {

@@ -78,8 +78,8 @@ public enum MediumPart: Sendable, Equatable {
 }
 
 extension LanguageModel {
-  /// By `format`, unless a family says otherwise.
-  public var usesChatTemplate: Bool { false }
+  /// As transformers does it, unless a family says otherwise.
+  public var usesChatTemplate: Bool { true }
 }
 
 /// A stretch of a formatted conversation.
