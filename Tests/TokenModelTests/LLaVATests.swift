@@ -209,7 +209,8 @@ final class LLaVATests: XCTestCase {
     }
     XCTAssertEqual(pieces(.question), "What is on the sofa?")
     XCTAssertEqual(pieces(.response), " a cat</s>")
-    XCTAssertEqual(pieces(.instruction), " USER: <0x0A> ASSISTANT:")
+    // The normalizer of tokenizer.json begins every stretch between special tokens with a space.
+    XCTAssertEqual(pieces(.instruction), " USER:  <0x0A> ASSISTANT:")
   }
 
   func testWhatWouldChangeTheNumbersIsRefused() throws {

@@ -142,12 +142,18 @@ final class SentencePieceTokenizerTests: XCTestCase {
       .conflictingToken(path: "p", token: "t", id: 1, reason: "r"),
       .unknownToken(path: "p", key: "k", token: "t"),
       .idWithoutPiece(id: 1, vocabulary: 1), .textTooLong(count: 2, limit: 1),
+      .unsupported(path: "p", part: "a", found: "f", supported: ["s"]),
+      .unsupportedPattern(path: "p", pattern: "x", supported: ["s"]),
+      .duplicateID(path: "p", id: 1, first: "f", second: "s"),
+      .unknownMergePart(path: "p", rule: 1, piece: "x"), .malformedMerge(path: "p", rule: 1, found: "f"),
+      .tooMany(path: "p", what: "w", found: 2, limit: 1),
     ]
     XCTAssertEqual(Set(errors.map(\.code)), Set(TokenizerError.Code.allCases))
     for error in errors {
       XCTAssertFalse(try XCTUnwrap(error.errorDescription).isEmpty)
       XCTAssertFalse(try XCTUnwrap(error.recoverySuggestion).isEmpty)
-      XCTAssertEqual(error.exitStatus, .data)
+      let isUnsupported = [.unsupported, .unsupportedPattern].contains(error.code)
+      XCTAssertEqual(error.exitStatus, isUnsupported ? .unsupported : .data)
     }
   }
 

@@ -164,7 +164,8 @@ public struct BytePairTokenizer: Tokenizer {
       case .word(let symbols, let start, let text):
         var start = start
         for symbol in symbols {
-          let end = Int(symbol.end)
+          // An unknown character comes after the bytes that are spelled behind it: it then stands for nothing.
+          let end = max(start, Int(symbol.end))
           tokens.append(EncodedToken(id: Int(symbol.id), place: text.place(of: start..<end)))
           start = end
         }

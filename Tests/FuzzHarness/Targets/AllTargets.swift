@@ -53,6 +53,8 @@ extension FuzzTarget {
     "EvaluationError": "speaks of a well-formed record that has no answer",
     "TrainingDataError": "speaks of well-formed data that cannot be trained on; TrainingDataErrorTests",
     "TrainingStateError": "speaks of the state a run saved itself; StepDriverTests",
+    "ConversionError": "speaks of a folder that is converted already, or into itself; ConvertCommandTests",
+    "DriftError": "speaks of two models that do not belong together; ConvertCommandTests",
     "MeasurementError": "speaks of a run whose samples were all skipped; AttentionCommandTests",
   ]
 }
