@@ -86,8 +86,8 @@ public enum TokenizerError: DescribedError {
     case .unsupported(let path, let part, let found, let supported):
       "\(path): \(part.shown()) is \(found.shown()), which is not supported (supported: \(supported.joined(separator: ", ")))"
     case .unsupportedPattern(let path, let pattern, let supported):
-      "\(path): the text is to be cut by a pattern that is not supported: \(pattern.shown(limit: 240))\n"
-        + "supported: \(supported.joined(separator: "\n           "))"
+      "\(path): the text is to be cut by a pattern that is not supported: \(pattern.shown(limit: 240)); "
+        + "supported: \(supported.map { $0.shown(limit: 240) }.joined(separator: "  or  "))"
     case .duplicateID(let path, let id, let first, let second):
       "\(path): the id \(id) belongs to \(first.inQuotes) and to \(second.inQuotes)"
     case .unknownMergePart(let path, let rule, let piece):

@@ -41,6 +41,10 @@ extension FuzzTarget {
     "media_unsupported_shape": "speaks of a well-formed image; ImageProcessorTests",
     "media_not_decodable": "is found by a program outside; MediaDecodingTests",
     "media_no_stream": "is found by a program outside; MediaDecodingTests",
+    "tensor_not_quantisable": "is thrown when a model is converted; QuantisedMatrixTests",
+    "prompt_broken_placeholders": "needs a family that writes placeholders out; the families' oracle tests",
+    "prompt_unusable_medium": "needs a family whose media have grids or tiles; the families' oracle tests",
+    "trace_wrong_value": "needs a family whose media have grids; the families' oracle tests",
     "run_shortened": "needs a saved position beyond the end of its file; RunFolderTests, StepDriverTests",
   ]
 

@@ -41,6 +41,10 @@ extension FuzzTarget {
       traceFolder([Entry("input_ids", .u8, [3], bytes: [1, 2, 3])], capture: "[]"),
     ],
     directed: [
+      { _ in
+        let bytes = [UInt8](repeating: 0, count: 16)
+        return traceFolder([idsWithMedia, Entry("image_u8", .f32, [1, 1, 2, 2], bytes: bytes), audio])
+      },
       { _ in traceFolder([mask]) }, { _ in traceFolder([ids, Entry("x", [1], integers: [1])]) },
       { _ in traceFolder([ids], capture: #"["hidden.3"]"#) }, { _ in traceFolder([ids, image]) },
       { _ in traceFolder([ids, Entry("attention_mask", [2, 3], integers: [1, 1, 1, 0, 0, 0])]) },
