@@ -153,9 +153,13 @@ final class RunResumeTests: XCTestCase {
       ["attention", model.path, "--data", data, "--queries", "all", "--replicates", "20", "-q", "-o", run]
     }
     let (whole, run) = (folder.path("whole"), folder.path("run"))
+    let start = ContinuousClock.now
     try Program.succeed(arguments(whole))
+    let seconds = Double((ContinuousClock.now - start) / .seconds(1))
     let process = try Program.start(arguments(run), output: folder.url("out"), errors: folder.url("err"))
     try waitForASample(of: run, while: process)
+    // Well into the next sample: while the first one is still being written, one interrupt is enough to end the run.
+    usleep(UInt32(1e6 * seconds / 12))
     // Signals that follow each other at once may count as one, so they go on until the program has ended, which it
     // does long before its sample is done.
     process.interrupt()
