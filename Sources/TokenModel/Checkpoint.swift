@@ -31,7 +31,9 @@ public struct Checkpoint: Sendable {
     self.folder = folder
     self.configuration = configuration
     family = try ModelFamilies.family(of: configuration)
-    weights = try ShardedTensors(folder: folder.path)
+    weights = try ShardedTensors(
+      folder: folder.path,
+      baseName: CheckpointConversion.isMade(folder) ? CheckpointConversion.baseName : "model")
     model = try family.load(configuration, WeightSource(weights))
     tokenizer = try Self.tokenizer(in: folder)
     let usesTemplate = model.usesChatTemplate

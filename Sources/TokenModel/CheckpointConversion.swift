@@ -6,9 +6,21 @@ public import TensorCore
 ///
 /// Queries, keys, values, the output projection and the three matrices of the feed-forward of every layer are quantised
 /// (`QuantisedMatrix`); embeddings, the output layer, norms, biases, towers and projectors stay as they are. A matrix whose
-/// columns are no multiple of the group size stays as it is too. `config.json` gets a `quantization_config` by which other
-/// programs refuse the folder instead of taking missing weights for new ones.
+/// columns are no multiple of the group size stays as it is too. The files have a name
+/// of their own, by which other programs find no weights instead of drawing the missing ones anew; `config.json` gets a
+/// `quantization_config` that says what they hold.
 public struct CheckpointConversion: Sendable {
+  /// What the weights of a copy are called before `.safetensors`, so that programs that do not know the layout find none.
+  public static let baseName = "quantised"
+
+  /// Whether a folder holds a copy made here.
+  static func isMade(_ folder: URL) -> Bool {
+    ["", ".index.json"].contains { ending in
+      FileManager.default.fileExists(
+        atPath: folder.appendingPathComponent("\(baseName).safetensors\(ending)").path)
+    }
+  }
+
   /// `quant_method` in `config.json`.
   public static let method = "mmprobe"
 
@@ -57,6 +69,9 @@ public struct CheckpointConversion: Sendable {
     else { throw ConversionError.sameFolder(path: folder.path) }
     try FileSystem.createFolder(folder.path)
     let decoder = Set(checkpoint.model.decoder.matrices.compactMap { $0.storedTensor?.name })
+    let total = checkpoint.weights.tensors.count {
+      decoder.contains($0.name) && $0.shape.count == 2 && $0.shape[1] % groupSize == 0 && $0.elementCount > 0
+    }
     var summary = Summary()
     var index = JSONObject()
     for file in checkpoint.weights.files {
@@ -74,7 +89,8 @@ public struct CheckpointConversion: Sendable {
         }
         parts += quantised(tensor)
       }
-      let name = URL(fileURLWithPath: file.path).lastPathComponent
+      let isOnly = checkpoint.weights.files.count == 1
+      let name = isOnly ? Self.baseName + ".safetensors" : URL(fileURLWithPath: file.path).lastPathComponent
       for part in parts {
         index[part.name] = .string(name)
         summary.bytesAfter += part.elementType.byteCount(shape: part.shape) ?? 0
@@ -86,7 +102,7 @@ public struct CheckpointConversion: Sendable {
           SafetensorsWriter.Part(name: part.name, elementType: part.elementType, shape: part.shape) {
             if part.name.hasSuffix(bits.suffix) {
               done += 1
-              progress(before + done, decoder.count)
+              progress(before + done, total)
             }
             return try part.bytes()
           }
@@ -100,7 +116,8 @@ public struct CheckpointConversion: Sendable {
             ("metadata", .object(JSONObject([("total_size", .integer(summary.bytesAfter))]))),
             ("weight_map", .object(index)),
           ])
-        ).text(.indented) + "\n", to: folder.appendingPathComponent("model.safetensors.index.json"))
+        ).text(.indented) + "\n", to: folder.appendingPathComponent(Self.baseName + ".safetensors.index.json")
+      )
     }
     try copyOthers(to: folder)
     return summary

@@ -56,6 +56,10 @@ final class ConvertCommandTests: XCTestCase {
       XCTAssertEqual(outcome.status, status, outcome.errors)
       XCTAssertTrue(outcome.errors.contains(word), outcome.errors)
     }
+    // Other programs look for these names.
+    for name in ["model.safetensors", "model.safetensors.index.json"] {
+      XCTAssertFalse(FileManager.default.fileExists(atPath: copy + "/" + name), name)
+    }
     // Scales that are gone are one clear error.
     let file = URL(fileURLWithPath: copy + "/model-00001-of-00002.safetensors")
     var bytes = try Data(contentsOf: file)

@@ -16,7 +16,7 @@ struct ConvertCommand: Command {
   static let discussion = """
     The matrices of attention and feed-forward become integers with one scale for
     each group of neighbours in a row; everything else stays as it is. The copy is
-    for this program alone: its config.json says so, and other programs refuse it.
+    for this program alone: its weight files have a name that others do not find.
     Documentation/Quantisation.md has the layout of the file. How far the copy is
     from the model: mmprobe verify COPY --against MODEL.
     """
