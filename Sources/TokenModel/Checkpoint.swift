@@ -13,7 +13,7 @@ public struct Checkpoint: Sendable {
   /// The weight files.
   public let weights: ShardedTensors
   /// The model, its matrices still mapped.
-  public let model: any LanguageModel
+  public private(set) var model: any LanguageModel
   /// The tokenizer, if the folder has one.
   public let tokenizer: (any Tokenizer)?
   /// The chat template, if the folder has one and the family asks for it; read with the folder, missed only when needed.
@@ -59,11 +59,23 @@ public struct Checkpoint: Sendable {
     return tokenizer
   }
 
+  /// The same with the first layers of the decoder only, to measure what a layer costs.
+  ///
+  /// - Parameter clock: Told how long each layer takes.
+  public func truncated(toLayers count: Int, clock: LayerClock) -> Checkpoint {
+    var copy = self
+    copy.model.decoder = model.decoder.prefix(layers: count, clock: clock)
+    return copy
+  }
+
   /// Reads media as the model takes them.
   public var mediaReader: MediaReader { MediaReader(model, folder: folder) }
 
   /// Every file that changes the numbers with its SHA-256, ordered by name.
-  public func fileHashes() throws -> [(name: String, sha256: String)] {
+  ///
+  /// - Parameter willRead: Told how many bytes must be read, if they are many.
+  /// - Throws: `FileError`.
+  public func fileHashes(willRead: (Int) -> Void = { _ in }) throws -> [(name: String, sha256: String)] {
     let known = [
       "config.json", "tokenizer.json", "tokenizer.model", "vocab.json", "merges.txt", "tokenizer_config.json",
       "added_tokens.json", "special_tokens_map.json", "chat_template.jinja", "chat_template.json",
@@ -73,9 +85,9 @@ public struct Checkpoint: Sendable {
       FileManager.default.fileExists(atPath: folder.appendingPathComponent($0).path)
     }
     let weightNames = weights.files.map { URL(fileURLWithPath: $0.path).lastPathComponent }
-    return try (names + weightNames).sorted().map { name in
-      (name, try SHA256.hexadecimal(ofFile: folder.appendingPathComponent(name)))
-    }
+    let all = (names + weightNames).sorted()
+    let hashes = try FileHashes().sha256(of: all.map(folder.appendingPathComponent), willRead: willRead)
+    return Array(zip(all, hashes))
   }
 
   /// A sample as the model sees it.

@@ -32,6 +32,7 @@ public struct AttentionProbe {
   private let contributionProbe: ContributionProbe?
   private let definition: AttentionDefinition
   private let options: Options
+  private let donors: Donors?
 
   /// - Parameters:
   ///   - definition: Layers and heads must exist in the model.
@@ -46,9 +47,17 @@ public struct AttentionProbe {
         && definition.heads.allSatisfy { 0..<configuration.headCount ~= $0 },
       "layers \(definition.layers) or heads \(definition.heads) that the model does not have")
     (self.checkpoint, self.definition, self.options) = (checkpoint, definition, options)
+    self.donors = donors
     contributionProbe = definition.contribution.map {
       ContributionProbe(checkpoint, definition, $0, donors: donors)
     }
+  }
+
+  /// The same on the first layers of the model only, to measure what a layer costs; its records mean nothing.
+  func truncated(toLayers count: Int, clock: LayerClock) -> AttentionProbe {
+    AttentionProbe(
+      checkpoint.truncated(toLayers: count, clock: clock), definition: definition, options: options,
+      donors: donors)
   }
 
   /// Measures a sample.

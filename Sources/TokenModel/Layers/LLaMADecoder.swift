@@ -1,3 +1,5 @@
+import RunKit
+import Synchronization
 public import TensorCore
 
 /// A LLaMA-type decoder: RMS norm, rotary grouped-query attention, SwiGLU, all with residual connections.
@@ -49,8 +51,9 @@ public final class LLaMADecoder: Sendable {
   private let rotary: RotaryEmbedding
   /// What is added to logits: 0, and the least number for ids that are never predicted.
   private let logitMask: Tensor?
+  private let clock: LayerClock?
   /// Rows of the feed-forward layer that are computed together; its inner width is the largest buffer of a model.
-  private static let feedForwardRows = 512
+  private static let feedForwardRows = 1024
 
   /// Takes the weights out of a checkpoint; matrices stay mapped.
   ///
@@ -102,6 +105,21 @@ public final class LLaMADecoder: Sendable {
       headSize: configuration.headSize, base: configuration.rotaryBase, scaling: configuration.rotaryScaling,
       sections: configuration.rotarySections)
     logitMask = Self.logitMask(configuration)
+    clock = nil
+  }
+
+  private init(_ other: LLaMADecoder, layerCount: Int, clock: LayerClock?) {
+    (configuration, embedding) = (other.configuration, other.embedding)
+    layers = Array(other.layers.prefix(layerCount))
+    (finalNorm, head, rotary, logitMask) = (other.finalNorm, other.head, other.rotary, other.logitMask)
+    self.clock = clock
+  }
+
+  /// The decoder with its first layers only, to measure what a layer costs; the configuration still names all.
+  ///
+  /// - Parameter clock: Told how long each layer takes.
+  public func prefix(layers count: Int, clock: LayerClock?) -> LLaMADecoder {
+    LLaMADecoder(self, layerCount: count, clock: clock)
   }
 
   private static func logitMask(_ configuration: LLaMAConfiguration) -> Tensor? {
@@ -121,12 +139,19 @@ public final class LLaMADecoder: Sendable {
     let tables = rotary.tables(positions: context.positions)
     var hidden = pass.site(.embeddings, embeddings)
     for (index, layer) in layers.enumerated() {
+      clock?.begin()
       hidden = pass.site(.input, layer: index, hidden)
       hidden = pass.site(.output, layer: index, inside(layer, index, hidden, tables, pass))
-      layer.releasePages()
+      if !options.keepsPages { layer.releasePages() }
+      clock?.end(layer: index)
     }
     options.cache?.didAppend(context)
     return logits(hidden, pass)
+  }
+
+  /// Bytes of all layers and the output layer as they are stored.
+  public var storedByteCount: Int {
+    matrices.reduce((head as? Linear)?.weight.storedByteCount ?? 0) { $0 + $1.storedByteCount }
   }
 
   /// The matrices of attention and feed-forward of all layers that are plain weights.
@@ -297,7 +322,24 @@ public final class LLaMADecoder: Sendable {
     guard !rows.isEmpty else { return ForwardResult(logitRows: [], logits: nil) }
     let raw = head(final, context.selecting(rows: rows))
     let logits = pass.site(.logits, logitMask.map { raw + $0 } ?? raw)
-    head.releasePages()
+    if !pass.options.keepsPages { head.releasePages() }
     return ForwardResult(logitRows: rows, logits: logits)
+  }
+}
+
+/// Adds up the seconds that each layer of a decoder takes, over all its passes.
+public final class LayerClock: Sendable {
+  private let state = Mutex((start: 0.0, seconds: [Int: Double]()))
+
+  /// Nothing measured yet.
+  public init() {}
+
+  /// Seconds of each layer so far.
+  public var seconds: [Int: Double] { state.withLock { $0.seconds } }
+
+  func begin() { state.withLock { $0.start = ProcessFacts.monotonicSeconds } }
+
+  func end(layer: Int) {
+    state.withLock { $0.seconds[layer, default: 0] += ProcessFacts.monotonicSeconds - $0.start }
   }
 }

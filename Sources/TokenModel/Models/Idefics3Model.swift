@@ -26,7 +26,7 @@ public struct Idefics3Model: LanguageModel {
   ])
 
   /// The decoder.
-  public let decoder: LLaMADecoder
+  public var decoder: LLaMADecoder
   /// The tower and the connector.
   public let tower: IdeficsVisionTower
   private let imageID: Int

@@ -28,7 +28,7 @@ public struct LLaVANextModel: LanguageModel {
   ])
 
   /// The decoder.
-  public let decoder: LLaMADecoder
+  public var decoder: LLaMADecoder
   /// The image tower.
   public let tower: CLIPVisionTower
   private let projector: VisionProjector

@@ -10,7 +10,7 @@ public protocol LanguageModel: Sendable {
   /// One line about the family, for `inspect --families`.
   static var summary: String { get }
   /// The decoder.
-  var decoder: LLaMADecoder { get }
+  var decoder: LLaMADecoder { get set }
   /// The modalities of media the model takes.
   var modalities: [Modality] { get }
   /// What the model takes, for messages.

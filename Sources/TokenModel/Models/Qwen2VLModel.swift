@@ -23,7 +23,7 @@ public struct Qwen2VLModel: LanguageModel {
   ])
 
   /// The decoder.
-  public let decoder: LLaMADecoder
+  public var decoder: LLaMADecoder
   /// The tower of images and videos.
   public let tower: Qwen2VisionTower
   private let prepared: QwenVLMedia

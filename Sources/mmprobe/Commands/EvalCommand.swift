@@ -104,7 +104,9 @@ struct EvalCommand: Command {
   private func openFolder(
     _ path: String, _ samples: DataSet, _ checkpoint: Checkpoint, _ session: Session
   ) throws -> RunFolder {
-    let hashes = try checkpoint.fileHashes().map { ($0.name, JSONValue.string($0.sha256)) }
+    let hashes = try checkpoint.fileHashes(willRead: Support.noteOfHashing(session.console)).map {
+      ($0.name, JSONValue.string($0.sha256))
+    }
     let configuration = JSONObject([
       ("command", "eval"), ("model", .string(Support.name(model))),
       ("model_files", .object(JSONObject(hashes))),

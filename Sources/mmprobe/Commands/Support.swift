@@ -14,6 +14,11 @@ enum Support {
     URL(fileURLWithPath: path).standardizedFileURL.lastPathComponent
   }
 
+  /// Says that large files are read for their hashes, which takes a while the first time.
+  static func noteOfHashing(_ console: Console) -> (Int) -> Void {
+    { console.note("hashing \(ByteCount.text($0)) of weights; remembered for the next time") }
+  }
+
   /// A count with commas between thousands.
   static func grouped(_ count: Int) -> String {
     let digits = String(abs(count))
