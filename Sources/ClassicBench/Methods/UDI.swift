@@ -47,8 +47,8 @@ final class UDI: ImbalanceMethod {
   init(_ options: Options = Options(), anchor: Int? = nil) { (self.options, self.anchor) = (options, anchor) }
 
   func refusal(of model: ClassicModel) -> String? {
-    options.complementarity == .correlation && Set(model.featureSizes).count > 1
-      ? "the correlation term of UDI compares features of one size, found \(model.featureSizes)" : nil
+    Set(model.featureSizes).count > 1
+      ? "UDI relates features of one size to each other, found \(model.featureSizes)" : nil
   }
 
   func build(_ model: inout ClassicModel) {
@@ -56,7 +56,7 @@ final class UDI: ImbalanceMethod {
     guard options.complementarity == .vCLUB else { return }
     for (m, name) in model.names.enumerated() {
       let size = model.featureSizes[m]
-      // Any branch may become the anchor; the widest one decides, narrower ones are refused by shape.
+      // Any branch may become the anchor; all features have one size.
       model.extra.append(ParameterShape(name: "q.\(name).A", shape: [size, size], fanIn: size))
       model.extra.append(ParameterShape(name: "q.\(name).c", shape: [size], fanIn: size))
       model.extra.append(ParameterShape(name: "q.\(name).s", shape: [size], fanIn: size))
