@@ -9,7 +9,7 @@ import TokenModel
 /// | `data` | the folder of AVDigits, relative to the file |
 /// | `modalities` | of image, audio, text; their order is that of the head |
 /// | `fusion` | concatenation, sum, gated or film; methods may need another |
-/// | `seeds` | how many seeds, counted from `first_seed` (0) |
+/// | `seeds` | how many seeds, counted from `first_seed` (that of the command line) |
 /// | `methods` | a list of objects with `id`, an optional `label`, and the options of the method |
 /// | `reference` | the label that others are compared with; the first method unless given |
 /// | `training` | `epochs`, `batch_size`, `learning_rate`, `momentum`, `weight_decay`, `decay_interval`, `decay_factor`, `patience`, `held_out_share` |
@@ -45,8 +45,9 @@ public struct BenchExperiment {
 
   /// Reads an experiment.
   ///
+  /// - Parameter firstSeed: Where the file does not say `first_seed`.
   /// - Throws: `FileError`, `ExperimentError`, `BenchError`.
-  public init(_ url: URL) throws {
+  public init(_ url: URL, firstSeed: Int = 0) throws {
     let reader = try ExperimentReader(
       path: url.path, bytes: FileReader.bytes(of: url, limit: 1 << 22))
     dataFolder =
@@ -60,7 +61,7 @@ public struct BenchExperiment {
     guard !names.isEmpty else { throw ExperimentError.missingKey(path: url.path, key: "modalities") }
     modalities = names.map { Modality(rawValue: $0) }
     fusion = try reader.choice("fusion", default: .concatenation)
-    let first = try reader.integer("first_seed", in: 0...1_000_000_000, default: 0)
+    let first = try reader.integer("first_seed", in: 0...Int.max - 1000, default: firstSeed)
     let count = try reader.integer("seeds", in: 1...1000, default: 3)
     seeds = Array(first..<first + count)
     plan = try Self.plan(reader.section("training"))

@@ -6,7 +6,7 @@ import TensorCore
 /// `mmprobe bench`: methods against imbalance of modalities, compared on one data set with several seeds.
 struct BenchCommand: Command {
   static let name = "bench"
-  static let summary = "list, run and compare training methods against modality imbalance"
+  static let summary = "run and compare training methods against modality imbalance"
   static let discussion = """
     list shows every method with the part of training it changes and its source;
     reconstructions, whose papers' own formulas were not recovered, are marked.
@@ -102,7 +102,8 @@ struct BenchCommand: Command {
 
   private func compare(_ session: Session) throws -> ExitStatus {
     let console = session.console
-    let experiment = try BenchExperiment(URL(fileURLWithPath: path ?? ""))
+    let experiment = try BenchExperiment(
+      URL(fileURLWithPath: path ?? ""), firstSeed: min(session.globals.seed, Int.max - 1000))
     let facts = RunFolder.Facts(
       version: Version.number, arguments: ["mmprobe"] + session.commandLine, threads: Workers.threadCount)
     let benchmark = try Benchmark(experiment, facts: facts)
