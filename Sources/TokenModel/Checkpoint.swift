@@ -13,7 +13,9 @@ public struct Checkpoint: Sendable {
   /// The weight files.
   public let weights: ShardedTensors
   /// The model, its matrices still mapped.
-  public let model: any LanguageModel
+  public private(set) var model: any LanguageModel
+  /// Files outside the folder that change the model, such as those of an adapter, each with the name it has in records.
+  public private(set) var attachments: [(name: String, file: URL)] = []
   /// The tokenizer, if the folder has one.
   public let tokenizer: (any Tokenizer)?
   /// The chat template, if the folder has one and the family asks for it; read with the folder, missed only when needed.
@@ -51,6 +53,21 @@ public struct Checkpoint: Sendable {
     return has("vocab.json") && has("merges.txt") ? try BytePairTokenizer(folder: folder) : nil
   }
 
+  /// The model once more, from weights that `change` may replace or wrap; matrices stay mapped.
+  ///
+  /// - Throws: As the initialiser, and what `change` throws.
+  public func model(_ change: (WeightSource) throws -> WeightSource) throws -> any LanguageModel {
+    try family.load(configuration, change(WeightSource(weights)))
+  }
+
+  /// The same folder with another model made from it, and the files that made the difference.
+  public func with(_ model: any LanguageModel, attachments: [(name: String, file: URL)]) -> Checkpoint {
+    var checkpoint = self
+    checkpoint.model = model
+    checkpoint.attachments += attachments
+    return checkpoint
+  }
+
   /// The tokenizer, or the error that says there is none.
   ///
   /// - Throws: `PromptError.noTokenizer`.
@@ -73,9 +90,10 @@ public struct Checkpoint: Sendable {
       FileManager.default.fileExists(atPath: folder.appendingPathComponent($0).path)
     }
     let weightNames = weights.files.map { URL(fileURLWithPath: $0.path).lastPathComponent }
-    return try (names + weightNames).sorted().map { name in
+    let own = try (names + weightNames).sorted().map { name in
       (name, try SHA256.hexadecimal(ofFile: folder.appendingPathComponent(name)))
     }
+    return try own + attachments.map { ($0.name, try SHA256.hexadecimal(ofFile: $0.file)) }
   }
 
   /// A sample as the model sees it.

@@ -190,14 +190,14 @@ public struct TrainingBenchmark: Sendable {
         let second = x.layerNorm(
           weight: try vector(source, "norm2.weight", width), bias: try vector(source, "norm2.bias", width),
           epsilon: 1e-5)
-        let inner = try source.linear("linear1", from: width, to: 4 * width, hasBias: true)
-        let outer = try source.linear("linear2", from: 4 * width, to: width, hasBias: true)
+        let inner = try source.plainLinear("linear1", from: width, to: 4 * width, hasBias: true)
+        let outer = try source.plainLinear("linear2", from: 4 * width, to: width, hasBias: true)
         let hidden = inner.weight.forward(second, bias: inner.bias).gelu()
         x = x + outer.weight.forward(hidden, bias: outer.bias)
       }
       return x.reshaped(to: [batch, length, 1, width]).globalAveragePooled()
     }
-    let head = try weights.linear("head", from: 3 * width, to: 6, hasBias: true)
+    let head = try weights.plainLinear("head", from: 3 * width, to: 6, hasBias: true)
     let logits = head.weight.forward(Tensor.concatenatedColumns(means), bias: head.bias)
     return logits.crossEntropy(labels: labels).mean()
   }
@@ -224,7 +224,7 @@ public struct TrainingBenchmark: Sendable {
       }
       return x.globalAveragePooled()
     }
-    let head = try weights.linear("head", from: 128, to: 10, hasBias: true)
+    let head = try weights.plainLinear("head", from: 128, to: 10, hasBias: true)
     let logits = head.weight.forward(Tensor.concatenatedColumns(features), bias: head.bias)
     return logits.crossEntropy(labels: labels).mean()
   }

@@ -72,6 +72,14 @@ public struct TokenContext: Sendable {
       segments: .single(roles.count), positions: Array(0..<roles.count), roles: roles, mask: mask)
   }
 
+  /// Rows of one role outside any conversation, such as those of a tower: no positions, and all of a segment see each other.
+  static func rows(lengths: [Int], role: Role) -> TokenContext {
+    let segments = RowSegments(lengths: lengths)
+    return TokenContext(
+      segments: segments, positions: [Int](repeating: 0, count: segments.rowCount),
+      roles: [Role](repeating: role, count: segments.rowCount), mask: .full)
+  }
+
   /// The rows of queries and keys of each sequence when keys of sequence s start at row `keyStarts[s]`.
   func sequences(keyStarts: [Int]) -> [AttentionSequence] {
     (0..<segments.count).map { index in

@@ -25,6 +25,8 @@ public final class LLaMADecoder: Sendable {
     let down: any LinearLayer  // mlp.down_proj
 
     var linears: [any LinearLayer] { [query, key, value, output, gate, up, down] }
+    /// Whether a row of the feed-forward depends on others, so that rows cannot go through it in pieces.
+    var feedForwardMixesRows: Bool { gate.mixesRows || up.mixesRows || down.mixesRows }
 
     func releasePages() {
       for linear in linears { linear.releasePages() }
@@ -128,6 +130,10 @@ public final class LLaMADecoder: Sendable {
     options.cache?.didAppend(context)
     return logits(hidden, pass)
   }
+
+  /// Whether no row of a prompt depends on later rows of it, so that the keys and values of a beginning could serve another
+  /// prompt that begins alike; not with an adapter whose rows look at each other, such as MokA.
+  public var promptIsCausal: Bool { !layers.contains { $0.linears.contains(where: \.mixesRows) } }
 
   /// The matrices of attention and feed-forward of all layers that are plain weights.
   public var matrices: [LinearWeight] {
@@ -243,7 +249,7 @@ public final class LLaMADecoder: Sendable {
       pass.isWatched($0, layer: index)
     }
     // A tape keeps the inner states anyway, or a checkpoint asks for the same products both times.
-    if isWatched || hidden.isTracked || pass.options.checkpointing != nil {
+    if isWatched || hidden.isTracked || pass.options.checkpointing != nil || layer.feedForwardMixesRows {
       return feedForwardRows(layer, index, hidden, pass)
     }
     // Without a watcher the rows go through in pieces, so that the inner width costs no memory of its own.

@@ -96,6 +96,8 @@ public enum FormattedPart: Sendable, Equatable {
 
 /// What holds for most families.
 extension LanguageModel {
+  /// Whether no row of a prompt depends on later rows of it; a prefix of one must not be used again otherwise.
+  public var promptIsCausal: Bool { decoder.promptIsCausal }
   /// The modalities.
   public var inputNames: [String] { modalities.map(\.rawValue) }
   /// No towers.

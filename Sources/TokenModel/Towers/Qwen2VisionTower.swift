@@ -16,8 +16,8 @@ public struct Qwen2VisionTower: Sendable {
     let attentionNorm: LayerNorm  // norm1
     let attention: QwenVisionAttention  // attn
     let feedForwardNorm: LayerNorm  // norm2
-    let inner: Linear  // mlp.fc1
-    let outer: Linear  // mlp.fc2
+    let inner: any LinearLayer  // mlp.fc1
+    let outer: any LinearLayer  // mlp.fc2
   }
 
   private let sizes: QwenVisionSizes
@@ -94,7 +94,7 @@ public struct Qwen2VisionTower: Sendable {
     let tables = sizes.rotaryTables(headSize: headSize, grids: grids)
     var hidden = pass.site(.embeddings, embedding(patches, pass.context))
     for (index, block) in blocks.enumerated() { hidden = forward(block, index, hidden, tables, pass) }
-    let rows = merger(pass.site(.finalNorm, mergerNorm(hidden)), lengths: lengths)
+    let rows = merger(pass.site(.finalNorm, mergerNorm(hidden)), lengths: lengths, role: role)
     let merged = ForwardPass(
       .vision, lengths: lengths.map { $0 / mergeSize / mergeSize }, role: role, options: options)
     return merged.site(.projected, rows)

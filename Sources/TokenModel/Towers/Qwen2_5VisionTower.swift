@@ -16,9 +16,9 @@ public struct Qwen2_5VisionTower: Sendable {
     let attentionNorm: Tensor  // norm1
     let attention: QwenVisionAttention  // attn
     let feedForwardNorm: Tensor  // norm2
-    let gate: Linear  // mlp.gate_proj
-    let up: Linear  // mlp.up_proj
-    let down: Linear  // mlp.down_proj
+    let gate: any LinearLayer  // mlp.gate_proj
+    let up: any LinearLayer  // mlp.up_proj
+    let down: any LinearLayer  // mlp.down_proj
     let attendsToFrame: Bool
   }
 
@@ -114,7 +114,7 @@ public struct Qwen2_5VisionTower: Sendable {
         block, index, hidden, tables, frames, within: block.attendsToFrame ? frames : windows)
     }
     let normed = frames.site(.finalNorm, hidden.rmsNorm(weight: mergerNorm, epsilon: Self.epsilon))
-    let rows = merger(normed, lengths: lengths)
+    let rows = merger(normed, lengths: lengths, role: role)
     var place = [Int](repeating: 0, count: order.count)
     for (row, block) in order.enumerated() { place[block] = row }
     let merged = ForwardPass(.vision, lengths: lengths.map { $0 / perBlock }, role: role, options: options)
