@@ -169,7 +169,11 @@ public final class StepDriver {
       report.tokens += loss.tokenCount
       if part == 0 { details = loss.details }
       guard loss.weight > 0 else { continue }
-      Self.add(tape.gradients(of: loss.sum, for: leaves, retaining: false), to: &gradients)
+      let found = tape.gradients(of: loss.sum, for: leaves + loss.probes, retaining: false)
+      if part == 0, let figures = loss.figures {
+        details += figures(Array(found.dropFirst(leaves.count)), loss.weight)
+      }
+      Self.add(Array(found.prefix(leaves.count)), to: &gradients)
     }
     let learningRate = options.schedule.learningRate(at: state.step)
     var norm = 0.0
