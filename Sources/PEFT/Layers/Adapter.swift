@@ -1,3 +1,4 @@
+import TensorCore
 public import TokenModel
 
 /// A trainable addition to a linear layer of a frozen model.
@@ -9,4 +10,29 @@ public protocol Adapter: LinearLayer {
   var base: any LinearLayer { get }
   /// Whether the addition can be absorbed into one weight: only if it is the same linear map for every row.
   var isMergeable: Bool { get }
+}
+
+extension Adapter {
+  /// Rows of the weight.
+  public var outputSize: Int { base.outputSize }
+  /// Columns of the weight.
+  public var inputSize: Int { base.inputSize }
+  /// Gives mapped pages of the frozen layer back to the system.
+  public func releasePages() { base.releasePages() }
+}
+
+/// Elements of the input of an adapter set to 0 at random while it is trained.
+///
+/// Source: Srivastava et al., "Dropout", JMLR 15, 2014.
+public struct AdapterDropout: Sendable, Equatable {
+  /// The probability of an element to be dropped, in 0..<1.
+  public let rate: Float
+  /// What elements are dropped: the same key drops the same ones.
+  public let key: UInt64
+
+  /// - Parameter rate: In 0..<1.
+  public init(rate: Float, key: UInt64) { (self.rate, self.key) = (rate, key) }
+
+  /// The input of the adapter; the frozen layer sees all of it.
+  func callAsFunction(_ x: Tensor) -> Tensor { x.dropout(rate: rate, key: key) }
 }
