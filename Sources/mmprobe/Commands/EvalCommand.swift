@@ -28,7 +28,7 @@ struct EvalCommand: Command {
   static let overwrite = Option<Bool>.flag("overwrite", "replace the run in the folder")
   static let positionals = [Positional.model]
   static let options =
-    DataOptions.declarations + [
+    DataOptions.declarations + AdapterOptions.declarations + [
       keys.declaration, confidence.declaration, limit.declaration, batch.declaration, output.declaration,
       overwrite.declaration,
     ]
@@ -42,6 +42,7 @@ struct EvalCommand: Command {
   ]
 
   private let model: String
+  private let adapter: AdapterOptions
   private let data: DataOptions
   private let keys: [String]
   private let confidence: Double
@@ -52,6 +53,7 @@ struct EvalCommand: Command {
 
   init(_ arguments: Arguments) throws(UsageError) {
     model = try arguments[Positional.model]
+    adapter = try AdapterOptions(arguments)
     data = try DataOptions(arguments)
     keys = try arguments[Self.keys]
     confidence = try arguments[Self.confidence]
@@ -67,7 +69,7 @@ struct EvalCommand: Command {
   }
 
   func run(_ session: Session) throws -> ExitStatus {
-    let checkpoint = try Support.checkpoint(model)
+    let checkpoint = try adapter.checkpoint(model)
     let samples = try data.open()
     try checkKeys(samples)
     let folder = try output.map { try openFolder($0, samples, checkpoint, session) }

@@ -20,7 +20,7 @@ struct GenerateCommand: Command {
     "max-new-tokens", in: 1...65536, default: 64, unit: "tokens", "longest answer")
   static let positionals = [Positional.model]
   static let options =
-    SampleOptions.declarations + [
+    SampleOptions.declarations + AdapterOptions.declarations + [
       temperature.declaration, topK.declaration, topP.declaration, limit.declaration,
     ]
   static let examples = [
@@ -34,12 +34,14 @@ struct GenerateCommand: Command {
   ]
 
   private let model: String
+  private let adapter: AdapterOptions
   private let sample: SampleOptions
   private let sampler: Sampler
   private let limit: Int
 
   init(_ arguments: Arguments) throws(UsageError) {
     model = try arguments[Positional.model]
+    adapter = try AdapterOptions(arguments)
     sample = try SampleOptions(arguments)
     let temperature = try arguments[Self.temperature]
     sampler = Sampler(
@@ -58,7 +60,7 @@ struct GenerateCommand: Command {
   }
 
   func run(_ session: Session) throws -> ExitStatus {
-    let checkpoint = try Support.checkpoint(model)
+    let checkpoint = try adapter.checkpoint(model)
     let tokenizer = try checkpoint.requiredTokenizer()
     let prompt = try checkpoint.prompt(for: sample.sample(for: checkpoint))
     var generator = Generator(checkpoint.model)

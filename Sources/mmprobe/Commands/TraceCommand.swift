@@ -29,7 +29,8 @@ struct TraceCommand: Command {
   static let capture = Option<[String]>.list(
     "capture", "LIST", absence: "logits, hidden states and attention", "names to save, with commas between")
   static let positionals = [Positional.model]
-  static let options = [inputs.declaration, output.declaration, capture.declaration]
+  static let options =
+    [inputs.declaration, output.declaration, capture.declaration] + AdapterOptions.declarations
   static let examples = [
     Example(purpose: "Everything", line: "trace model --inputs in.safetensors -o out.safetensors"),
     Example(
@@ -39,19 +40,21 @@ struct TraceCommand: Command {
   ]
 
   private let model: String
+  private let adapter: AdapterOptions
   private let inputs: String
   private let output: String
   private let names: [String]
 
   init(_ arguments: Arguments) throws(UsageError) {
     model = try arguments[Positional.model]
+    adapter = try AdapterOptions(arguments)
     inputs = try arguments[Self.inputs]
     output = try arguments[Self.output]
     names = try arguments[Self.capture]
   }
 
   func run(_ session: Session) throws -> ExitStatus {
-    let checkpoint = try Support.checkpoint(model)
+    let checkpoint = try adapter.checkpoint(model)
     let trace = try Trace(checkpoint.model, names: names.isEmpty ? nil : names)
     let file = try SafetensorsFile(path: inputs)
     let traceInputs = try TraceInputs(file.tensors, path: inputs, model: checkpoint.model)
