@@ -28,8 +28,8 @@ struct TraceCommand: Command {
     key, value, attention, attentionOutput, afterAttention, feedForwardNorm, gate,
     up, feedForwardOutput, output. Layers count from 0. Of a tower: vision.hidden.0
     to vision.hidden.L (after the last layer), vision.attention.0 ...,
-    vision.layers.N.SITE, and vision.projected, what the decoder gets; audio.hidden.0
-    and so on of a tower for sound.
+    vision.layers.N.SITE, and vision.projected, what the decoder gets; the same with
+    audio instead of vision of a tower for sound.
 
     Left- or right-padded batches keep their side. Rows of padding are 0, and the
     output then holds attention_mask too.
