@@ -158,7 +158,7 @@ public struct Evaluator {
       return answer
     }
     let prompts = try samples.map { try checkpoint.prompt(for: $0) }
-    var generator = Generator(checkpoint.model)
+    var generator = Generator(checkpoint)
     generator.limit = limit
     let generated = try generator.answers(to: Generator.Start(prompts, model: checkpoint.model))
     return try samples.indices.map { index in

@@ -3,7 +3,7 @@ import RunKit
 public import TensorCore
 
 /// A model folder in the layout of Hugging Face: configuration, weights, tokenizer.
-public struct Checkpoint: Sendable {
+public struct Checkpoint: Sendable, MediaSource {
   /// The folder.
   public let folder: URL
   /// `config.json`.
@@ -16,6 +16,8 @@ public struct Checkpoint: Sendable {
   public private(set) var model: any LanguageModel
   /// The tokenizer, if the folder has one.
   public let tokenizer: (any Tokenizer)?
+  /// Ids that end an answer: those of `generation_config.json`, or else of `config.json`.
+  public let endIDs: [Int]
   /// The chat template, if the folder has one and the family asks for it; read with the folder, missed only when needed.
   private let foundTemplate: Result<ChatTemplate?, any Error>
 
@@ -23,8 +25,10 @@ public struct Checkpoint: Sendable {
 
   /// Opens a folder.
   ///
-  /// - Throws: `FileError`, `ConfigurationError`, `ShardedTensorsError`, `SafetensorsError`, `TokenizerError`.
+  /// - Throws: `CheckpointError`, `FileError`, `ConfigurationError`, `ShardedTensorsError`, `SafetensorsError`,
+  ///   `TokenizerError`.
   public init(folder: URL) throws {
+    try Self.check(folder)
     let path = folder.appendingPathComponent("config.json")
     let configuration = try ConfigurationReader(
       path: path.path, bytes: FileReader.bytes(of: path, limit: Self.configurationLimit))
@@ -36,8 +40,23 @@ public struct Checkpoint: Sendable {
       baseName: CheckpointConversion.isMade(folder) ? CheckpointConversion.baseName : "model")
     model = try family.load(configuration, WeightSource(weights))
     tokenizer = try Self.tokenizer(in: folder)
+    endIDs =
+      try GenerationSettings(folder: folder, vocabulary: model.decoder.configuration.vocabularySize).endIDs
+      ?? model.decoder.configuration.endIDs
     let usesTemplate = model.usesChatTemplate
     foundTemplate = Result { usesTemplate ? try ChatTemplate(folder: folder) : nil }
+  }
+
+  /// Says what is missing by the folder that was named, not by the first file that was looked for in it.
+  private static func check(_ folder: URL) throws(CheckpointError) {
+    let target = folder.resolvingSymlinksInPath()
+    guard FileManager.default.fileExists(atPath: target.path) else { throw .noFolder(path: folder.path) }
+    let facts = try? target.resourceValues(forKeys: [.isDirectoryKey])
+    guard facts?.isDirectory ?? false else { throw .notAFolder(path: folder.path) }
+    let configuration = folder.appendingPathComponent("config.json")
+    guard FileManager.default.fileExists(atPath: configuration.path) else {
+      throw .noConfiguration(path: folder.path)
+    }
   }
 
   /// The tokenizer of a folder: by its `tokenizer.json` if there is one, as transformers does, otherwise by
@@ -77,7 +96,8 @@ public struct Checkpoint: Sendable {
   /// - Throws: `FileError`.
   public func fileHashes(willRead: (Int) -> Void = { _ in }) throws -> [(name: String, sha256: String)] {
     let known = [
-      "config.json", "tokenizer.json", "tokenizer.model", "vocab.json", "merges.txt", "tokenizer_config.json",
+      "config.json", "generation_config.json", "tokenizer.json", "tokenizer.model", "vocab.json",
+      "merges.txt", "tokenizer_config.json",
       "added_tokens.json", "special_tokens_map.json", "chat_template.jinja", "chat_template.json",
       "processor_config.json", "preprocessor_config.json", "video_preprocessor_config.json",
     ]
