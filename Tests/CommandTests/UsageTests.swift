@@ -107,9 +107,9 @@ final class UsageTests: XCTestCase {
 
   func testATagThatNoSampleHasIsRefusedBeforeAnythingIsComputed() throws {
     let line = ["eval", Embedded.model, "--data", Embedded.data, "-n", "3", "--by"]
-    try check(line + ["typ"], "option '--by': found 'typ', expected one of hint, type. Did you mean 'type'?")
+    try check(line + ["typ"], "option '--by': found 'typ', expected one of hint, needs, type. Did you mean 'type'?")
     try check(
-      line + ["type+hints"], "option '--by': found 'hints', expected one of hint, type. Did you mean 'hint'?")
+      line + ["type+hints"], "option '--by': found 'hints', expected one of hint, needs, type. Did you mean 'hint'?")
   }
 
   func testARunFolderIsNotOverwrittenUnasked() throws {

@@ -1,59 +1,23 @@
-import Foundation
 public import RunKit
-public import TokenModel
 
-/// Exact match of greedy answers with the expected ones.
-public struct Evaluation: Sendable {
-  /// One answered question.
-  public struct Item: Sendable, Equatable {
-    /// The place in the data set, from 0.
-    public let index: Int
-    /// The name of the sample.
-    public let id: String
-    /// Properties to group by.
-    public let tags: [String: String]
-    /// The expected answer.
-    public let answer: String
-    /// The answer of the model, without spaces around it.
-    public let generated: String
-    /// Whether the model ended its answer itself.
-    public let isComplete: Bool
-
-    /// Whether both answers are the same, spaces around them aside.
-    public var isCorrect: Bool { generated.utf8.elementsEqual(Evaluation.trimmed(answer).utf8) }
-
-    /// One line of a record file.
-    public var json: JSONValue {
-      [
-        "index": .integer(index), "id": .string(id),
-        "tags": .object(JSONObject(tags.sorted { $0.key < $1.key }.map { ($0.key, .string($0.value)) })),
-        "answer": .string(answer), "generated": .string(generated), "complete": .bool(isComplete),
-        "correct": .bool(isCorrect),
-      ]
-    }
-  }
-
+/// Exact match of answers with the expected ones under one condition.
+public struct Evaluation: Sendable, Equatable {
   /// The fraction that is right, with an interval.
   public struct Accuracy: Sendable, Equatable {
     /// Right answers.
     public let correctCount: Int
     /// All answers.
     public let count: Int
-    /// The fraction and its interval, from 0 to 1; nil without answers.
+    /// The fraction and its interval, from 0 to 1; nil without answers, or where the interval cannot be made.
     public let interval: ConfidenceInterval?
 
-    /// Counts the items that are right.
-    init(_ items: [Item], confidence: Double) {
-      correctCount = items.count { $0.isCorrect }
-      count = items.count
-      interval = Evaluation.wilson(correctCount, of: items.count, confidence: confidence)
-    }
+    /// The fraction that is right; nil without answers.
+    public var fraction: Double? { count > 0 ? Double(correctCount) / Double(count) : nil }
 
     /// `accuracy`, `n`, `correct`, `ci`.
     public var json: JSONObject {
       JSONObject([
-        ("accuracy", JSONValue(interval?.estimate)), ("n", .integer(count)),
-        ("correct", .integer(correctCount)),
+        ("accuracy", JSONValue(fraction)), ("n", .integer(count)), ("correct", .integer(correctCount)),
         ("ci", interval.map { [.number($0.lower), .number($0.upper)] } ?? .null),
       ])
     }
@@ -72,51 +36,42 @@ public struct Evaluation: Sendable {
     }
   }
 
-  /// The answers in the order of the data.
-  public let items: [Item]
-  /// Over all items.
+  /// The condition.
+  public let condition: EvaluationCondition
+  /// Over all samples.
   public let overall: Accuracy
   /// By tag.
   public let breakdowns: [Breakdown]
-  /// The nominal coverage of intervals.
-  public let confidence: Double
 
-  /// Counts.
+  /// Counts the answers under one condition.
   ///
-  /// - Parameters:
-  ///   - keys: Tags to group by, crossed ones with a plus sign between; nil for every tag that occurs.
-  ///   - confidence: Between 0 and 1.
-  public init(_ items: [Item], by keys: [String]? = nil, confidence: Double = 0.95) {
-    self.items = items
-    self.confidence = confidence
-    overall = Accuracy(items, confidence: confidence)
-    let keys = keys ?? Set(items.flatMap(\.tags.keys)).sorted()
-    breakdowns = keys.map { key in
-      let tags = key.split(separator: "+").map(String.init)
-      let groups = Dictionary(grouping: items) { item in
-        tags.map { item.tags[$0] ?? "none" }.joined(separator: "+")
-      }
-      return Breakdown(
+  /// - Parameter place: Which of the definition's conditions.
+  init(_ records: [EvaluationRecord], condition place: Int, _ definition: EvaluationDefinition) {
+    condition = definition.conditions[place]
+    let estimator = AccuracyEstimator(definition.interval, condition: place)
+    overall = estimator.accuracy(records)
+    breakdowns = Self.keys(records, definition).map { key in
+      Breakdown(
         key: key,
-        parts: groups.sorted { $0.key < $1.key }.map { ($0.key, Accuracy($0.value, confidence: confidence)) })
+        parts: EvaluationRecord.groups(records, by: key).map { ($0.value, estimator.accuracy($0.records)) })
     }
   }
 
-  /// Top-level `accuracy`, `n`, `correct`, `ci`, and `by`.
-  public var json: JSONValue {
+  /// The tags to group by: those asked for, or every one that occurs.
+  static func keys(_ records: [EvaluationRecord], _ definition: EvaluationDefinition) -> [String] {
+    definition.keys.isEmpty ? Set(records.flatMap(\.tags.keys)).sorted() : definition.keys
+  }
+
+  /// `accuracy`, `n`, `correct`, `ci`, and `by`.
+  var json: JSONObject {
     var object = overall.json
-    object["confidence"] = .number(confidence)
-    object["match"] = "exact"
     object["by"] = .object(
       JSONObject(
         breakdowns.map { breakdown in
           (breakdown.key, .object(JSONObject(breakdown.parts.map { ($0.value, .object($0.accuracy.json)) })))
         }))
-    return .object(object)
+    return object
   }
-
-  /// A text without white space around it.
-  static func trimmed(_ text: String) -> String { text.trimmingCharacters(in: .whitespacesAndNewlines) }
 
   /// The score interval of a binomial proportion, which stays within 0 and 1 and has width also at its ends.
   ///
@@ -137,58 +92,27 @@ public struct Evaluation: Sendable {
   }
 }
 
-/// Answers questions greedily, several at a time.
-public struct Evaluator {
-  private let checkpoint: Checkpoint
-  private let limit: Int
+/// Makes intervals of accuracies as the definition says.
+struct AccuracyEstimator {
+  private let interval: EvaluationDefinition.Interval
+  private let condition: Int
 
-  /// - Parameter limit: The most ids of an answer.
-  public init(_ checkpoint: Checkpoint, limit: Int) {
-    self.checkpoint = checkpoint
-    self.limit = limit
+  init(_ interval: EvaluationDefinition.Interval, condition: Int) {
+    (self.interval, self.condition) = (interval, condition)
   }
 
-  /// Answers samples together; each gets the answer it would get alone.
-  ///
-  /// - Throws: `EvaluationError.noAnswer`, `PromptError`, `TokenizerError`, `ModelError`.
-  public func items(for samples: [Sample]) throws -> [Evaluation.Item] {
-    let tokenizer = try checkpoint.requiredTokenizer()
-    let answers = try samples.map { sample -> String in
-      guard let answer = sample.answer else { throw EvaluationError.noAnswer(sample: sample.id) }
-      return answer
+  func accuracy(_ records: [EvaluationRecord]) -> Evaluation.Accuracy {
+    let hits = records.map { $0.isCorrect(condition) ? 1.0 : 0 }
+    let correct = hits.count { $0 == 1 }
+    let found: ConfidenceInterval?
+    switch interval.method {
+    case .wilson: found = Evaluation.wilson(correct, of: hits.count, confidence: interval.level)
+    case .bootstrap:
+      found = Bootstrap(
+        replicates: interval.replicates, confidence: interval.level, seed: interval.seed
+      ).mean(
+        of: hits, clusters: EvaluationRecord.clusterKeys(records, interval.clusterKey).map(Clusters.init))
     }
-    let prompts = try samples.map { try checkpoint.prompt(for: $0) }
-    var generator = Generator(checkpoint.model)
-    generator.limit = limit
-    let generated = try generator.answers(to: Generator.Start(prompts, model: checkpoint.model))
-    return try samples.indices.map { index in
-      let text = try tokenizer.decode(generated[index].ids)
-      return Evaluation.Item(
-        index: samples[index].index, id: samples[index].id, tags: samples[index].tags, answer: answers[index],
-        generated: Evaluation.trimmed(text), isComplete: generated[index].isComplete)
-    }
+    return Evaluation.Accuracy(correctCount: correct, count: hits.count, interval: found)
   }
-}
-
-/// Why samples cannot be evaluated.
-public enum EvaluationError: DescribedError {
-  case noAnswer(sample: String)
-
-  /// The cases, by their word in machine-readable output.
-  public enum Code: String, CaseIterable, Sendable {
-    case noAnswer = "eval_no_answer"
-  }
-
-  /// Which case this is.
-  public var code: Code { .noAnswer }
-
-  /// What, where, found and expected.
-  public var errorDescription: String? {
-    switch self {
-    case .noAnswer(let sample): "\(sample.shown(limit: 1_000)): the record has no answer to compare with"
-    }
-  }
-
-  /// What to do.
-  public var recoverySuggestion: String? { "add answers to the data, or use 'mmprobe generate'" }
 }

@@ -118,7 +118,8 @@ struct MeasuredRun {
         version: Version.number, arguments: ["mmprobe"] + session.commandLine, threads: Workers.threadCount))
   }
 
-  private static func model(_ checkpoint: Checkpoint) throws -> AttentionContext.Model {
+  /// The model as contexts name it.
+  static func model(_ checkpoint: Checkpoint) throws -> AttentionContext.Model {
     let sizes = checkpoint.model.decoder.configuration
     let types = Inspection(checkpoint).types
     return AttentionContext.Model(
