@@ -43,7 +43,8 @@ final class ComparisonTests: XCTestCase {
       tool: .init(version: "0"),
       model: .init(
         name: name, architecture: "a", layerCount: 1, headCount: 1, keyValueHeadCount: 1, dtype: "f32",
-        files: [.init(name: "w", sha256: name)]), data: .init(name: "d", sha256: nil, sampleCount: count),
+        files: [.init(name: "w", sha256: SHA256.hexadecimal(of: Array(name.utf8)))]),
+      data: .init(name: "d", sha256: nil, sampleCount: count),
       definition: definition)
     let run = try RunFolder(
       at: URL(fileURLWithPath: "\(folder.path)/\(name)", isDirectory: true), mode: .fresh,
@@ -330,7 +331,13 @@ final class ComparisonTests: XCTestCase {
       )
       XCTAssertEqual(opened, closed, tag)
     }
-    let json = comparison.json(tool: .init(version: "0"), checks: [])
+    let outcome = try expression.outcome(in: comparison)
+    let json = comparison.json(tool: .init(version: "0"), checks: [(expression, outcome)])
+    let schema = try AttentionResultTests.schema("compare")
+    XCTAssertEqual(try schema.violations(in: json), [])
+    let answers = try evaluationRun("e", in: folder) { index, _ in index < 3 }
+    let same = try Comparison(answers, answers, pairing: .id, interval: interval)
+    XCTAssertEqual(try schema.violations(in: same.json(tool: .init(version: "0"), checks: [])), [])
     XCTAssertEqual(json["comparisons"]?.arrayValue?.count, comparison.rows.count)
     XCTAssertEqual(try JSONValue(parsing: json.text()), json)
   }

@@ -191,6 +191,11 @@ final class EvaluationTests: XCTestCase {
     }
     XCTAssertGreaterThan(unchanged("audio"), 0.85)
     XCTAssertLessThan(unchanged("image+audio"), 0.8)
+    let schema = try AttentionResultTests.schema("eval")
+    XCTAssertEqual(try schema.violations(in: summary.json), [])
+    let clusters = definition.clustered(by: "image")
+    XCTAssertEqual(
+      try schema.violations(in: EvaluationSummary(context(clusters, count: 1), [records[0]]).json), [])
     XCTAssertNil(summary.differences[0])
     for (place, difference) in summary.differences.enumerated() where place > 0 {
       let difference = try XCTUnwrap(difference)
@@ -201,6 +206,14 @@ final class EvaluationTests: XCTestCase {
       XCTAssertEqual(
         difference.p, PairedTests.mcNemar(onlyBefore: discordant.before, onlyAfter: discordant.after))
     }
+  }
+
+  /// The interval of one sample is unknown, and written as null.
+  func testAnIntervalOfOneSampleIsNull() throws {
+    let definition = EvaluationDefinition(answerLimit: 1).clustered(by: "image")
+    let json = EvaluationSummary(context(definition, count: 1), [record(0, "a", ["a"], image: "i")]).json
+    XCTAssertEqual(json["ci"], .null)
+    XCTAssertEqual(json["accuracy"]?.doubleValue, 1)
   }
 
   func testRecordsAndContextsAreReadAsTheyAreWritten() throws {
@@ -258,5 +271,14 @@ final class EvaluationTests: XCTestCase {
     XCTAssertEqual(alone.estimate, 0.5)
     XCTAssertEqual(clustered.estimate, 0.5)
     XCTAssertGreaterThan(clustered.upper - clustered.lower, 1.5 * (alone.upper - alone.lower))
+  }
+}
+
+extension EvaluationDefinition {
+  /// The same with intervals over clusters.
+  fileprivate func clustered(by medium: String) -> EvaluationDefinition {
+    var definition = self
+    (definition.interval.method, definition.interval.clusterKey) = (.bootstrap, medium)
+    return definition
   }
 }
