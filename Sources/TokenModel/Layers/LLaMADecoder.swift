@@ -238,28 +238,31 @@ public final class LLaMADecoder: Sendable {
     let normed = pass.site(
       .attentionNorm, layer: index, self.normed(hidden, layer.inputNorm, isOutput: false))
     let query = pass.site(
-      .query, layer: index, rotated(layer.query(normed, context), norm: layer.queryNorm, tables))
+      .query, layer: index,
+      pass.site(
+        .unplacedQuery, layer: index,
+        headNormed(layer.query(normed, context), layer.queryNorm)
+      ).rotated(cosine: tables.cosine, sine: tables.sine))
     let key = pass.site(
-      .key, layer: index, rotated(layer.key(normed, context), norm: layer.keyNorm, tables))
+      .key, layer: index,
+      pass.site(.unplacedKey, layer: index, headNormed(layer.key(normed, context), layer.keyNorm))
+        .rotated(cosine: tables.cosine, sine: tables.sine))
     return (query, key, pass.site(.value, layer: index, layer.value(normed, context)))
   }
 
-  /// Heads after their norm, if the model has one, and the rotation.
-  private func rotated(
-    _ heads: Tensor, norm: HeadNorm?, _ tables: (cosine: Tensor, sine: Tensor)
-  ) -> Tensor {
+  /// Heads after their norm, if the model has one.
+  private func headNormed(_ heads: Tensor, _ norm: HeadNorm?) -> Tensor {
     let size = configuration.headSize
     let single = [heads.count / size, size]
     switch norm {
-    case nil: return heads.rotated(cosine: tables.cosine, sine: tables.sine)
+    case nil: return heads
     case .rms(let weight):
       return heads.reshaped(to: single).rmsNorm(weight: weight, epsilon: configuration.normEpsilon)
-        .reshaped(to: heads.shape).rotated(cosine: tables.cosine, sine: tables.sine)
+        .reshaped(to: heads.shape)
     case .layer(let weight, let bias):
       let (ones, zeros) = (Tensor(repeating: 1, shape: [size]), Tensor(zeros: [size]))
       let normed = heads.reshaped(to: single).layerNorm(weight: ones, bias: zeros, epsilon: 1e-5)
-      return (normed.reshaped(to: heads.shape) * weight + bias)
-        .rotated(cosine: tables.cosine, sine: tables.sine)
+      return normed.reshaped(to: heads.shape) * weight + bias
     }
   }
 

@@ -24,10 +24,11 @@ struct TraceCommand: Command {
 
     Names to capture: logits; hidden.0 (input of layer 0) to hidden.L (after the
     final norm); attention.0 to attention.(L-1) [batch, heads, queries, keys];
-    embeddings; finalNorm; layers.N.SITE with the sites input, attentionNorm, query,
-    key, value, attention, attentionOutput, afterAttention, feedForwardNorm, gate,
-    up, feedForwardOutput, output. Layers count from 0. Of a tower: vision.hidden.0
-    to vision.hidden.L (after the last layer), vision.attention.0 ...,
+    embeddings; finalNorm; layers.N.SITE with the sites input, attentionNorm,
+    unplacedQuery and unplacedKey (before positions are rotated in), query, key,
+    value, attention, attentionOutput, afterAttention, feedForwardNorm, gate, up,
+    feedForwardOutput, output. Layers count from 0. Of a tower: vision.hidden.0 to
+    vision.hidden.L (after the last layer), vision.attention.0 ...,
     vision.layers.N.SITE, and vision.projected, what the decoder gets; the same with
     audio instead of vision of a tower for sound.
 
