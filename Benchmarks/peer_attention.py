@@ -1,4 +1,4 @@
-"""One forward pass of a LLaMA checkpoint in transformers, as often as asked for.
+"""One forward pass of a LLaMA or LLaVA checkpoint in transformers, as often as asked for.
 
 Reads commands from standard input, one a line, and answers each with one line of JSON:
 
@@ -9,6 +9,7 @@ Reads commands from standard input, one a line, and answers each with one line o
 Modes:
 
     sdpa         attention without any statistics
+    sdpa-bf16    the same in bfloat16
     eager-keep   output_attentions=True as documented: all layers' probabilities are returned, then reduced
     eager-hooks  output_attentions=True, and a hook reduces each layer's probabilities as soon as they are there, so
                  that no two layers' are kept: what a careful user would write
@@ -25,7 +26,7 @@ import time
 
 import torch
 from safetensors.torch import load_file, save_file
-from transformers import AutoModelForCausalLM
+from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForImageTextToText
 from transformers.utils import logging
 
 
@@ -40,26 +41,42 @@ def parse_arguments():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("model")
     parser.add_argument("--inputs", required=True)
-    parser.add_argument("--mode", choices=["sdpa", "eager-keep", "eager-hooks"], required=True)
+    parser.add_argument("--mode", choices=["sdpa", "sdpa-bf16", "eager-keep", "eager-hooks"], required=True)
     parser.add_argument("--threads", type=int, required=True)
     parser.add_argument("--logits", choices=["last", "all"], default="last")
     return parser.parse_args()
 
 
+def without_tower_attentions(folder, attention):
+    """The configuration with this attention in the decoder; towers, whose statistics nobody takes, use the fused one."""
+    config = AutoConfig.from_pretrained(folder)
+    config._attn_implementation = attention
+    if hasattr(config, "text_config"):
+        config._attn_implementation = {"text_config": attention, "vision_config": "sdpa"}
+    return config
+
+
 class Peer:
     def __init__(self, options):
         self.mode = options.mode
-        self.ids = load_file(options.inputs)["input_ids"]
+        self.inputs = load_file(options.inputs)
         self.rows = 1 if options.logits == "last" else 0
-        self.model = AutoModelForCausalLM.from_pretrained(
-            options.model, dtype=torch.float32, attn_implementation="sdpa" if self.mode == "sdpa" else "eager")
+        has_images = "pixel_values" in self.inputs
+        dtype = torch.bfloat16 if self.mode == "sdpa-bf16" else torch.float32
+        if has_images:
+            self.inputs["pixel_values"] = self.inputs["pixel_values"].to(dtype)
+        family = AutoModelForImageTextToText if has_images else AutoModelForCausalLM
+        attention = "sdpa" if self.mode.startswith("sdpa") else "eager"
+        self.model = family.from_pretrained(
+            options.model, config=without_tower_attentions(options.model, attention), dtype=dtype)
         self.model.eval()
-        count = self.ids.shape[1]
+        count = self.inputs["input_ids"].shape[1]
         groups = torch.arange(count) * 4 // count
         self.indicator = torch.nn.functional.one_hot(groups, 4).float()
         self.outputs = {}
         if self.mode == "eager-hooks":
-            for layer in self.model.model.layers:
+            decoder = self.model.model.language_model if has_images else self.model.model
+            for layer in decoder.layers:
                 layer.self_attn.register_forward_hook(self.reduce)
 
     def reduce(self, module, arguments, output):
@@ -67,10 +84,10 @@ class Peer:
         return hidden, probabilities @ self.indicator
 
     def forward(self):
-        wants_attentions = self.mode != "sdpa"
+        wants_attentions = not self.mode.startswith("sdpa")
         with torch.inference_mode():
             result = self.model(
-                self.ids, use_cache=False, output_attentions=wants_attentions, logits_to_keep=self.rows)
+                **self.inputs, use_cache=False, output_attentions=wants_attentions, logits_to_keep=self.rows)
             masses = []
             if self.mode == "eager-keep":
                 masses = [probabilities @ self.indicator for probabilities in result.attentions]
@@ -83,7 +100,7 @@ class Peer:
         logits, masses = self.forward()
         seconds = time.perf_counter() - start
         # As `mmprobe bench-forward -o` writes them: logits of the last row, shares [rows, heads, groups].
-        self.outputs = {"logits": logits[0, -1:].clone()}
+        self.outputs = {"logits": logits[0, -1:].float().clone()}
         for layer, mass in enumerate(masses):
             self.outputs[f"shares.{layer}"] = mass[0].transpose(0, 1).contiguous()
         return {"seconds": seconds}

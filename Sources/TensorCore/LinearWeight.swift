@@ -75,6 +75,15 @@ public struct LinearWeight: Sendable {
   /// Whether the weight lives in a mapped file.
   public var isMapped: Bool { if case .dense = storage { false } else { true } }
 
+  /// Bytes of the matrix as it is stored.
+  public var storedByteCount: Int {
+    switch storage {
+    case .dense(let tensor): tensor.count * MemoryLayout<Float>.stride
+    case .stored(let stored): stored.storage.count
+    case .quantised(let matrix): matrix.codes.storage.count + matrix.scales.storage.count
+    }
+  }
+
   /// x Wᵀ (+ bias): `[rows, inputSize]` to `[rows, outputSize]`.
   ///
   /// - Parameters:

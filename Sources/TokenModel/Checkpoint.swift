@@ -3,7 +3,7 @@ import RunKit
 public import TensorCore
 
 /// A model folder in the layout of Hugging Face: configuration, weights, tokenizer.
-public struct Checkpoint: Sendable {
+public struct Checkpoint: Sendable, MediaSource {
   /// The folder.
   public let folder: URL
   /// `config.json`.
@@ -18,6 +18,8 @@ public struct Checkpoint: Sendable {
   public private(set) var attachments: [(name: String, file: URL)] = []
   /// The tokenizer, if the folder has one.
   public let tokenizer: (any Tokenizer)?
+  /// Ids that end an answer: those of `generation_config.json`, or else of `config.json`.
+  public let endIDs: [Int]
   /// The chat template, if the folder has one and the family asks for it; read with the folder, missed only when needed.
   private let foundTemplate: Result<ChatTemplate?, any Error>
 
@@ -25,8 +27,10 @@ public struct Checkpoint: Sendable {
 
   /// Opens a folder.
   ///
-  /// - Throws: `FileError`, `ConfigurationError`, `ShardedTensorsError`, `SafetensorsError`, `TokenizerError`.
+  /// - Throws: `CheckpointError`, `FileError`, `ConfigurationError`, `ShardedTensorsError`, `SafetensorsError`,
+  ///   `TokenizerError`.
   public init(folder: URL) throws {
+    try Self.check(folder)
     let path = folder.appendingPathComponent("config.json")
     let configuration = try ConfigurationReader(
       path: path.path, bytes: FileReader.bytes(of: path, limit: Self.configurationLimit))
@@ -38,8 +42,23 @@ public struct Checkpoint: Sendable {
       baseName: CheckpointConversion.isMade(folder) ? CheckpointConversion.baseName : "model")
     model = try family.load(configuration, WeightSource(weights))
     tokenizer = try Self.tokenizer(in: folder)
+    endIDs =
+      try GenerationSettings(folder: folder, vocabulary: model.decoder.configuration.vocabularySize).endIDs
+      ?? model.decoder.configuration.endIDs
     let usesTemplate = model.usesChatTemplate
     foundTemplate = Result { usesTemplate ? try ChatTemplate(folder: folder) : nil }
+  }
+
+  /// Says what is missing by the folder that was named, not by the first file that was looked for in it.
+  private static func check(_ folder: URL) throws(CheckpointError) {
+    let target = folder.resolvingSymlinksInPath()
+    guard FileManager.default.fileExists(atPath: target.path) else { throw .noFolder(path: folder.path) }
+    let facts = try? target.resourceValues(forKeys: [.isDirectoryKey])
+    guard facts?.isDirectory ?? false else { throw .notAFolder(path: folder.path) }
+    let configuration = folder.appendingPathComponent("config.json")
+    guard FileManager.default.fileExists(atPath: configuration.path) else {
+      throw .noConfiguration(path: folder.path)
+    }
   }
 
   /// The tokenizer of a folder: by its `tokenizer.json` if there is one, as transformers does, otherwise by
@@ -76,13 +95,26 @@ public struct Checkpoint: Sendable {
     return tokenizer
   }
 
+  /// The same with the first layers of the decoder only, to measure what a layer costs.
+  ///
+  /// - Parameter clock: Told how long each layer takes.
+  public func truncated(toLayers count: Int, clock: LayerClock) -> Checkpoint {
+    var copy = self
+    copy.model.decoder = model.decoder.prefix(layers: count, clock: clock)
+    return copy
+  }
+
   /// Reads media as the model takes them.
   public var mediaReader: MediaReader { MediaReader(model, folder: folder) }
 
   /// Every file that changes the numbers with its SHA-256, ordered by name.
-  public func fileHashes() throws -> [(name: String, sha256: String)] {
+  ///
+  /// - Parameter willRead: Told how many bytes must be read, if they are many.
+  /// - Throws: `FileError`.
+  public func fileHashes(willRead: (Int) -> Void = { _ in }) throws -> [(name: String, sha256: String)] {
     let known = [
-      "config.json", "tokenizer.json", "tokenizer.model", "vocab.json", "merges.txt", "tokenizer_config.json",
+      "config.json", "generation_config.json", "tokenizer.json", "tokenizer.model", "vocab.json",
+      "merges.txt", "tokenizer_config.json",
       "added_tokens.json", "special_tokens_map.json", "chat_template.jinja", "chat_template.json",
       "processor_config.json", "preprocessor_config.json", "video_preprocessor_config.json",
     ]
@@ -90,10 +122,10 @@ public struct Checkpoint: Sendable {
       FileManager.default.fileExists(atPath: folder.appendingPathComponent($0).path)
     }
     let weightNames = weights.files.map { URL(fileURLWithPath: $0.path).lastPathComponent }
-    let own = try (names + weightNames).sorted().map { name in
-      (name, try SHA256.hexadecimal(ofFile: folder.appendingPathComponent(name)))
-    }
-    return try own + attachments.map { ($0.name, try SHA256.hexadecimal(ofFile: $0.file)) }
+    let all = (names + weightNames).sorted()
+    let hashes = try FileHashes().sha256(
+      of: all.map(folder.appendingPathComponent) + attachments.map(\.file), willRead: willRead)
+    return Array(zip(all + attachments.map(\.name), hashes))
   }
 
   /// A sample as the model sees it.

@@ -32,6 +32,7 @@ public struct AttentionProbe {
   private let contributionProbe: ContributionProbe?
   private let definition: AttentionDefinition
   private let options: Options
+  private let donors: Donors?
 
   /// - Parameters:
   ///   - definition: Layers and heads must exist in the model.
@@ -46,9 +47,17 @@ public struct AttentionProbe {
         && definition.heads.allSatisfy { 0..<configuration.headCount ~= $0 },
       "layers \(definition.layers) or heads \(definition.heads) that the model does not have")
     (self.checkpoint, self.definition, self.options) = (checkpoint, definition, options)
+    self.donors = donors
     contributionProbe = definition.contribution.map {
       ContributionProbe(checkpoint, definition, $0, donors: donors)
     }
+  }
+
+  /// The same on the first layers of the model only, to measure what a layer costs; its records mean nothing.
+  func truncated(toLayers count: Int, clock: LayerClock) -> AttentionProbe {
+    AttentionProbe(
+      checkpoint.truncated(toLayers: count, clock: clock), definition: definition, options: options,
+      donors: donors)
   }
 
   /// Measures a sample.
@@ -110,6 +119,7 @@ public struct AttentionProbe {
   /// The prompt with the answer the query set needs, and the generated text if there is one.
   private func prompt(for sample: Sample) throws -> (Prompt, String?) {
     switch definition.queries {
+    case .given: throw ProbeError.noQueries(sample: sample.id)
     case .last: return (try checkpoint.prompt(for: sample), nil)
     case .text, .all: return (try checkpoint.prompt(for: sample, includesAnswer: true), nil)
     case .answer:
@@ -117,7 +127,7 @@ public struct AttentionProbe {
       return (try checkpoint.prompt(for: sample, includesAnswer: true), nil)
     case .generated:
       let prompt = try checkpoint.prompt(for: sample)
-      var generator = Generator(checkpoint.model)
+      var generator = Generator(checkpoint)
       generator.limit = options.answerLimit
       let answer = try generator.answers(
         to: Generator.Start([prompt], model: checkpoint.model))
@@ -133,6 +143,7 @@ public struct AttentionProbe {
     case .answer, .generated: rows = Array(prompt.promptCount - 1..<max(prompt.promptCount, prompt.count - 1))
     case .text: rows = (0..<prompt.count).filter { prompt.spans.roles[$0].isText }
     case .all: rows = Array(0..<prompt.count)
+    case .given: rows = []
     }
     guard !rows.isEmpty, rows[0] >= 0 else { throw ProbeError.noQueries(sample: sample.id) }
     return rows

@@ -68,6 +68,10 @@ public struct AttentionRun {
       try writer.append(measured.json(context.definition))
       done.insert(index)
       progress(done.count, skipped)
+      do { try MemoryLimit.check() } catch {
+        try writer.sync()
+        throw error
+      }
     }
     try writer.sync()
     return .complete
@@ -78,6 +82,7 @@ public struct AttentionRun {
     var samples: [AttentionSample] = []
     for index in indices where !Interrupts.isRequested {
       samples.append(try measure(index))
+      try MemoryLimit.check()
       progress(samples.count, samples.count { $0.record == nil })
     }
     return try AttentionSamples(samples)

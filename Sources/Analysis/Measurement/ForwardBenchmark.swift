@@ -1,4 +1,4 @@
-import RunKit
+public import RunKit
 public import TensorCore
 public import TokenModel
 
@@ -27,6 +27,12 @@ public struct ForwardBenchmark: Sendable {
     public let seconds: [Double]
     /// The most memory that belongs to no file, above that before the first pass, in bytes.
     public let peakBytes: Int
+    /// The most memory of the process, in bytes.
+    public let peaks: MemorySampler.Peaks
+    /// Floating-point operations of products and attention in a pass.
+    public let operations: Int
+    /// Billions of floating-point operations a second of plain products in float32, measured around every timed pass.
+    public let productRates: [Double]
     /// Rows of a pass.
     public let rowCount: Int
     /// The sum of all shares of the last pass: the number of layers, heads and reported rows, if each sums to 1.
@@ -51,6 +57,8 @@ public struct ForwardBenchmark: Sendable {
   public var logits = Rows.last
   /// Queries in a block of attention; nil for the default.
   public var queryBlock: Int?
+  /// Seconds for each look at the rate of plain products, one before every timed pass and one at the end; 0 for none.
+  public var rateSeconds = 0.0
   /// Timed passes.
   public var repeatCount = 10
   /// Passes before them.
@@ -59,22 +67,54 @@ public struct ForwardBenchmark: Sendable {
   /// A benchmark with ten timed passes after two others.
   public init() {}
 
+  /// Times the steps of greedy decoding after a prompt.
+  ///
+  /// - Parameters:
+  ///   - steps: Tokens to generate; nothing ends them earlier.
+  /// - Returns: Seconds of the prompt with the first token, those of every further token, and the ids.
+  /// - Throws: `PromptError`, `TraceError`, `ModelError`.
+  public func decode(
+    _ model: any LanguageModel, _ inputs: TraceInputs, steps: Int
+  ) throws -> (prompt: Double, tokens: [Double], ids: [Int]) {
+    var generator = Generator(model)
+    (generator.limit, generator.endIDs) = (steps, [])
+    var times = [ProcessFacts.monotonicSeconds]
+    generator.onLogits = { _, _ in times.append(ProcessFacts.monotonicSeconds) }
+    let (embeddings, context) = try inputs.batch(for: model)
+    let answers = try generator.answers(to: Generator.Start(embeddings: embeddings, context: context))
+    let seconds = zip(times.dropFirst(), times).map { $0 - $1 }
+    return (seconds[0], Array(seconds.dropFirst()), answers[0].ids)
+  }
+
   /// Measures.
   ///
   /// A pass begins with ids and media and ends with logits.
   ///
+  /// - Parameters:
+  ///   - isWanted: Asked before every timed pass; measuring ends with the first one that is not wanted.
+  ///   - report: Told the seconds of every timed pass.
   /// - Throws: `PromptError`, `TraceError` where the inputs do not fit the model.
-  public func run(_ model: any LanguageModel, _ inputs: TraceInputs) throws -> Measurement {
+  public func run(
+    _ model: any LanguageModel, _ inputs: TraceInputs, isWanted: () -> Bool = { true },
+    report: (Double) throws -> Void = { _ in }
+  ) throws -> Measurement {
     let sampler = MemorySampler()
     var seconds: [Double] = []
     var last: (logits: Tensor, observer: QuarterObserver)?
     var rowCount = 0
+    var operations = 0
+    var productRates: [Double] = []
     for pass in 0..<warmUpCount + repeatCount {
       let observer = QuarterObserver(onlyLast: queries == .last)
       var options = ForwardOptions()
       options.logits = logits == .all ? .all : .last
       options.observers = takesStatistics ? [observer] : []
       if let queryBlock { options.queryBlock = queryBlock }
+      if pass >= max(1, warmUpCount) && !isWanted() { break }
+      if pass >= warmUpCount && rateSeconds > 0 {
+        productRates.append(SpeedTest.measure(seconds: rateSeconds))
+      }
+      let operationsBefore = OperationCount.total
       let start = ProcessFacts.monotonicSeconds
       let (embeddings, context) = try inputs.batch(for: model)
       let result = model.decoder.forward(embeddings, context: context, options: options)
@@ -82,12 +122,18 @@ public struct ForwardBenchmark: Sendable {
       guard let logits = result.logits else { preconditionFailure("logits were asked for") }
       last = (logits, observer)
       rowCount = context.segments.rowCount
-      if pass >= warmUpCount { seconds.append(end - start) }
+      operations = OperationCount.total - operationsBefore
+      if pass >= warmUpCount {
+        seconds.append(end - start)
+        try report(end - start)
+      }
     }
-    let peak = sampler.stop()
+    if rateSeconds > 0 { productRates.append(SpeedTest.measure(seconds: rateSeconds)) }
+    let peaks = sampler.stop()
     guard let last else { preconditionFailure("there is at least one pass") }
     return Measurement(
-      seconds: seconds, peakBytes: peak, rowCount: rowCount,
+      seconds: seconds, peakBytes: peaks.growth, peaks: peaks, operations: operations,
+      productRates: productRates, rowCount: rowCount,
       shareSum: takesStatistics ? last.observer.shareSum : nil, logits: last.logits,
       shares: last.observer.shares)
   }

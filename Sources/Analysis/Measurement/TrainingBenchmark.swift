@@ -20,6 +20,9 @@ public struct TrainingBenchmark: Sendable {
     public let seconds: [Double]
     /// The loss before every step, warm-ups included.
     public let losses: [Double]
+    /// Of the time of the timed steps, the part that the step driver adds to loss, gradients and update by its own clock: logs,
+    /// events, schedule, and the norm of the gradients, which is timed apart; nil without the driver.
+    public var driverShare: Double?
   }
 
   /// Timed steps.
@@ -69,16 +72,24 @@ public struct TrainingBenchmark: Sendable {
     (options.logInterval, options.evaluationInterval, options.saveInterval) = (1, .max, .max)
     let driver = try StepDriver(task, optimizer: Self.optimizer(parameters), options: options, folder: folder)
     var (seconds, losses) = ([Double](), [Double]())
+    var (before, after) = (StepDriver.Report(), StepDriver.Report())
     var start = ProcessFacts.monotonicSeconds
     _ = try driver.run { progress in
       let end = ProcessFacts.monotonicSeconds
+      if progress.step == warmUpCount { before = driver.report }
+      if progress.step == warmUpCount + repeatCount { after = driver.report }
       if progress.step > warmUpCount && progress.step <= warmUpCount + repeatCount {
         seconds.append(end - start)
       }
       losses.append(progress.loss)
       start = end
     }
-    return Measurement(seconds: seconds, losses: losses)
+    let normStart = ProcessFacts.monotonicSeconds
+    for _ in 0..<repeatCount { _ = GradientClipping.norm(of: parameters.values) }
+    let added =
+      after.otherSeconds - before.otherSeconds + ProcessFacts.monotonicSeconds - normStart
+    return Measurement(
+      seconds: seconds, losses: losses, driverShare: added / (after.stepSeconds - before.stepSeconds))
   }
 
   /// The loss as the step driver wants it, with nothing to evaluate and nothing to write.

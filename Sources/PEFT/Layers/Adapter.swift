@@ -36,3 +36,11 @@ public struct AdapterDropout: Sendable, Equatable {
   /// The input of the adapter; the frozen layer sees all of it.
   func callAsFunction(_ x: Tensor) -> Tensor { x.dropout(rate: rate, key: key) }
 }
+
+extension TokenContext {
+  /// The rows of an addition with zeros where no adapter acts, as partial-modality inference asks.
+  func adapted(_ rows: Tensor) -> Tensor {
+    guard let adaptedRows else { return rows }
+    return rows * Tensor(adaptedRows.map { $0 ? 1 : 0 }, shape: [adaptedRows.count, 1])
+  }
+}

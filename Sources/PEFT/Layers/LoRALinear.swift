@@ -51,7 +51,7 @@ public struct LoRALinear: Adapter {
       ? LinearWeight(down).forward(input, segments: segments)
       : ModalityRows(context, parts.map(\.modality)).product(input, parts.map(\.down))
     // The factor goes to the few columns in the middle.
-    return base(x, context) + LinearWeight(up).forward(scale * hidden, segments: segments)
+    return base(x, context) + LinearWeight(up).forward(context.adapted(scale * hidden), segments: segments)
   }
 
   /// s · B A: what merging adds to the weight, `[outputSize, inputSize]`.

@@ -64,7 +64,7 @@ public struct MokALinear: Adapter {
     let input = dropout.map { $0(x) } ?? x
     let rows = ModalityRows(context, settings.modalities)
     let projected = rows.product(input, downs)
-    let middle = scale * interacting(projected, rows.owners, context)
+    let middle = context.adapted(scale * interacting(projected, rows.owners, context))
     let output = base(x, context)
     if settings.sharesUp {
       return output

@@ -6,6 +6,8 @@ struct FileStatus: Sendable {
   let kind: Kind
   /// Bytes in the file.
   let size: Int
+  /// Changes with every change of the file: device, inode, size, the times of the last changes of content and of inode.
+  let identity: String
 
   init(_ status: stat) {
     switch status.st_mode & mode_t(S_IFMT) {
@@ -14,6 +16,8 @@ struct FileStatus: Sendable {
     default: kind = .other
     }
     size = Int(status.st_size)
+    let times = [status.st_mtim, status.st_ctim].map { "\($0.tv_sec).\($0.tv_nsec)" }
+    identity = "\(status.st_dev) \(status.st_ino) \(status.st_size) \(times[0]) \(times[1])"
   }
 }
 

@@ -1,20 +1,27 @@
 import Dispatch
 import Synchronization
 
-/// Watches the memory that belongs to no file (RssAnon) and keeps its peak.
+/// Watches the memory of this process and keeps the peaks.
 public final class MemorySampler {
   private let peak: Peak
   private let timer: any DispatchSourceTimer
 
-  /// Bytes when watching began.
-  public let start: Int
+  /// What has been seen.
+  public struct Peaks: Sendable, Equatable {
+    /// The most bytes that belong to no file (RssAnon).
+    public let anonymous: Int
+    /// The same above what they were when watching began.
+    public let growth: Int
+    /// The most bytes in memory, mapped files included (VmRSS).
+    public let resident: Int
+  }
 
   /// Begins to watch.
   ///
   /// - Parameter milliseconds: Time between two looks.
   public init(everyMilliseconds milliseconds: Int = 20) {
-    start = ProcessMemory.current.anonymous
-    let peak = Peak(start)
+    let memory = ProcessMemory.current
+    let peak = Peak(memory)
     self.peak = peak
     timer = DispatchSource.makeTimerSource(
       queue: DispatchQueue(label: "mmprobe.memory", qos: .userInteractive))
@@ -24,24 +31,28 @@ public final class MemorySampler {
   }
 
   /// Ends watching.
-  ///
-  /// - Returns: The most bytes seen above those at the start.
-  public func stop() -> Int {
+  public func stop() -> Peaks {
     timer.cancel()
-    peak.look()
-    return peak.bytes - start
+    return peak.look()
   }
 
   private final class Peak: Sendable {
-    private let value: Mutex<Int>
+    private let start: Int
+    private let value: Mutex<(anonymous: Int, resident: Int)>
 
-    init(_ bytes: Int) { value = Mutex(bytes) }
+    init(_ memory: ProcessMemory) {
+      start = memory.anonymous
+      value = Mutex((memory.anonymous, memory.resident))
+    }
 
-    var bytes: Int { value.withLock { $0 } }
-
-    func look() {
-      let now = ProcessMemory.current.anonymous
-      value.withLock { $0 = max($0, now) }
+    @discardableResult
+    func look() -> Peaks {
+      let now = ProcessMemory.current
+      return value.withLock { peaks in
+        peaks = (max(peaks.anonymous, now.anonymous), max(peaks.resident, now.resident))
+        return Peaks(
+          anonymous: peaks.anonymous, growth: peaks.anonymous - start, resident: peaks.resident)
+      }
     }
   }
 }

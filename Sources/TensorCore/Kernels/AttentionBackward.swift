@@ -17,6 +17,7 @@ extension AttentionJob {
     outputGradient: Tensor, wantsQueries: Bool, wantsKeys: Bool, wantsValues: Bool
   ) -> (queries: Tensor?, keys: Tensor?, values: Tensor?) {
     requireDisjointKeys()
+    OperationCount.add((2 + [wantsQueries, wantsKeys, wantsValues].count { $0 }) * pairOperations)
     func empty(_ wanted: Bool, like tensor: Tensor, covered: Int) -> Tensor? {
       guard wanted else { return nil }
       // Rows of no sequence have no influence on the output.

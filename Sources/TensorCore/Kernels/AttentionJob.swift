@@ -122,8 +122,15 @@ struct AttentionJob: @unchecked Sendable {
   /// About how many multiplications there are, for the choice between one thread and several.
   var operations: Int { queries.count * (sequences.map(\.keys.count).max() ?? 0) }
 
+  /// Floating-point operations of one product over all pairs of a query and a key it sees, such as q kᵀ.
+  var pairOperations: Int {
+    let pairs = visible.reduce(0) { $0 + $1.reduce(0) { $0 + $1.end - $1.gap.count } }
+    return 2 * pairs * shape.heads * shape.headSize
+  }
+
   /// Does everything.
   func run() -> (output: Tensor, statistics: AttentionStatistics?) {
+    OperationCount.add(2 * pairOperations)
     let results = request.isEmpty ? nil : AttentionResults(self)
     if let edit {
       // One piece of work is a whole head of a sequence: column sums add up its blocks in their order.

@@ -1,8 +1,9 @@
 import CKernels
 
 extension Kernels {
-  /// Rows of the batch that share a panel of the weight, which is converted once for them.
-  private static let rowsPerPanel = 512
+  /// The most rows of the batch that share a panel of the weight, which is converted once for them: as many as leave
+  /// enough panels for several threads.
+  private static func rowsPerPanel(columns: Int) -> Int { columns >= 8 * tileColumns ? 1024 : tileRows }
 
   /// One piece of work: some rows of the input times a panel of rows of the weight.
   private struct Tile {
@@ -47,6 +48,7 @@ extension Kernels {
   private static func panelSize(rows: Int) -> Int { rows == 1 ? 64 : rows <= 64 ? 128 : tileColumns }
 
   private static func tiles(of segments: RowSegments, columns: Int) -> [Tile] {
+    let limit = rowsPerPanel(columns: columns)
     var tiles: [Tile] = []
     var parts: [Range<Int>] = []
     func close() {
@@ -58,11 +60,11 @@ extension Kernels {
     }
     for segment in 0..<segments.count {
       let rows = segments[segment]
-      for start in stride(from: rows.lowerBound, to: rows.upperBound, by: tileRows) {
-        let part = start..<min(start + tileRows, rows.upperBound)
+      for range in evenRanges(rows.count, limit: limit) {
+        let part = rows.lowerBound + range.lowerBound..<rows.lowerBound + range.upperBound
         if let first = parts.first,
           panelSize(rows: first.count) != panelSize(rows: part.count)
-            || part.upperBound - first.lowerBound > rowsPerPanel
+            || part.upperBound - first.lowerBound > limit
         {
           close()
         }
@@ -146,6 +148,7 @@ extension Kernels {
     into target: UnsafeMutablePointer<Float>
   ) {
     let (inner, columns) = (weight.inputSize, weight.outputSize)
+    OperationCount.add(2 * tile.parts.count * tile.panel.count * inner)
     func multiply(_ weights: UnsafeRawPointer, _ type: ElementType) {
       let dot = unsafe type == .bf16 ? ck_dot_bf16 : type == .f16 ? ck_dot_f16 : ck_dot_f32
       for column in tile.panel {

@@ -26,6 +26,7 @@ extension Kernels {
       if beta == 0 { for row in 0..<rows { unsafe (c + row * ldc).update(repeating: 0, count: columns) } }
       return
     }
+    OperationCount.add(2 * rows * columns * inner)
     unsafe cblas_sgemm(
       CblasRowMajor, transA ? CblasTrans : CblasNoTrans, transB ? CblasTrans : CblasNoTrans,
       blasint(rows), blasint(columns), blasint(inner), 1, a, blasint(lda), b, blasint(ldb), beta, c,

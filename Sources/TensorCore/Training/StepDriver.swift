@@ -70,6 +70,9 @@ public final class StepDriver {
     public internal(set) var evaluationSeconds = 0.0
     /// Seconds of everything else the driver does: logs, events, saving.
     public internal(set) var otherSeconds = 0.0
+
+    /// Nothing spent yet.
+    public init() {}
   }
 
   static let logName = "log.jsonl"

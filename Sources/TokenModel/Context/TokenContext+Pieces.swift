@@ -8,15 +8,17 @@ extension TokenContext {
     let context: TokenContext
   }
 
-  /// The batch in pieces of at most `rows` rows: long sequences are cut at multiples of `rows` from their start, short
-  /// ones stay whole, so that a sequence is cut the same way alone and in a batch.
+  /// The batch in pieces of at most `rows` rows: long sequences are cut in as few and as even parts as possible, short ones
+  /// stay whole, so that a sequence is cut the same way alone and in a batch.
   func pieces(rows limit: Int) -> [Piece] {
     var lengths: [[Int]] = [[]]
     var filled = 0
     for index in 0..<segments.count {
       var rest = segments[index].count
+      let parts = (rest + limit - 1) / limit
+      let size = parts == 0 ? 0 : (rest + parts - 1) / parts
       while rest > 0 {
-        let length = min(rest, limit)
+        let length = min(rest, size)
         if filled + length > limit {
           lengths.append([])
           filled = 0
@@ -51,6 +53,7 @@ extension TokenContext {
       segments: segments, positions: positions.selecting(rows), roles: rows.map { roles[$0] }, mask: .full,
       phase: phase)
     context.joinsSequences = joinsSequences
+    context.adaptedModalities = adaptedModalities
     return context
   }
 }

@@ -152,20 +152,10 @@ public struct DataSet: Sendable {
 
   /// One item with its media.
   ///
-  /// - Parameter model: Reads media files as this model takes them.
+  /// - Parameter source: Media files are read as this model takes them, or this checkpoint with its preprocessing.
   /// - Throws: `DataSetError` (`.badMedium` for a medium that cannot be read), `PromptError`.
-  public func sample(at index: Int, for model: any LanguageModel) throws -> Sample {
-    try sample(at: index, with: MediaReader(model))
-  }
-
-  /// One item with its media, as the preprocessing of a checkpoint makes them.
-  ///
-  /// - Throws: As `sample(at:for:)`.
-  public func sample(at index: Int, for checkpoint: Checkpoint) throws -> Sample {
-    try sample(at: index, with: checkpoint.mediaReader)
-  }
-
-  private func sample(at index: Int, with reader: MediaReader) throws -> Sample {
+  public func sample(at index: Int, for source: any MediaSource) throws -> Sample {
+    let reader = source.mediaReader
     guard 0..<records.count ~= index else {
       throw DataSetError.indexOutOfRange(path: url.path, index: index, count: records.count)
     }

@@ -57,6 +57,12 @@ public struct Generator {
     endIDs = Set(model.decoder.configuration.endIDs)
   }
 
+  /// - Parameter checkpoint: Its end ids end an answer unless `endIDs` is changed.
+  public init(_ checkpoint: Checkpoint) {
+    self.init(checkpoint.model)
+    endIDs = Set(checkpoint.endIDs)
+  }
+
   /// Answers a batch.
   ///
   /// - Parameters:
@@ -81,7 +87,10 @@ public struct Generator {
       RandomStream(seed: seed, purpose: "generate", id: streamIDs?[index] ?? index)
     }
     var (embeddings, context) = (start.embeddings, start.context)
+    let fitsMemory = model.decoder.storedByteCount < MemoryLimit.available / 2
     for _ in 0..<limit {
+      // A step reads every weight once: mapping the pages anew each time would cost as much as the products.
+      options.keepsPages = fitsMemory && context.phase == .decode
       let result = model.decoder.forward(embeddings, context: context, options: options)
       guard let logits = result.logits else { break }
       onLogits?(running, logits)

@@ -52,6 +52,9 @@ public struct ForwardOptions {
   public var interventions: [any Intervention] = []
   /// Queries in a block of attention.
   public var queryBlock = 128
+  /// Whether the pages of mapped weights stay in memory after their layer, for a next pass that comes at once. Otherwise
+  /// they are given back, so that a model larger than memory can run.
+  public var keepsPages = false
   /// Dropout, in training only.
   public var dropout: ForwardDropout?
   /// The tape that keeps only the input of every layer and runs the layer again when gradients are asked for; nil keeps

@@ -23,6 +23,11 @@ public struct KeyLayout: Sendable, Equatable {
     self.init(parts: parts.map { Part(prefix: $0.key, alternatives: $0.value) })
   }
 
+  /// The layout with more parts.
+  func adding(_ more: KeyValuePairs<String, [String]>) -> KeyLayout {
+    KeyLayout(parts: parts + KeyLayout(more).parts)
+  }
+
   private init(parts: [Part]) {
     // A name belongs to the longest prefix that fits.
     self.parts = parts.sorted { ($0.prefix.utf8.count, $1.prefix) > ($1.prefix.utf8.count, $0.prefix) }

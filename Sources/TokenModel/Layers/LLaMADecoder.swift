@@ -1,3 +1,5 @@
+import RunKit
+import Synchronization
 public import TensorCore
 
 /// A LLaMA-type decoder: RMS norm, rotary grouped-query attention, SwiGLU, all with residual connections.
@@ -51,8 +53,9 @@ public final class LLaMADecoder: Sendable {
   private let rotary: RotaryEmbedding
   /// What is added to logits: 0, and the least number for ids that are never predicted.
   private let logitMask: Tensor?
+  private let clock: LayerClock?
   /// Rows of the feed-forward layer that are computed together; its inner width is the largest buffer of a model.
-  private static let feedForwardRows = 512
+  private static let feedForwardRows = 1024
 
   /// Takes the weights out of a checkpoint; matrices stay mapped.
   ///
@@ -104,6 +107,21 @@ public final class LLaMADecoder: Sendable {
       headSize: configuration.headSize, base: configuration.rotaryBase, scaling: configuration.rotaryScaling,
       sections: configuration.rotarySections)
     logitMask = Self.logitMask(configuration)
+    clock = nil
+  }
+
+  private init(_ other: LLaMADecoder, layerCount: Int, clock: LayerClock?) {
+    (configuration, embedding) = (other.configuration, other.embedding)
+    layers = Array(other.layers.prefix(layerCount))
+    (finalNorm, head, rotary, logitMask) = (other.finalNorm, other.head, other.rotary, other.logitMask)
+    self.clock = clock
+  }
+
+  /// The decoder with its first layers only, to measure what a layer costs; the configuration still names all.
+  ///
+  /// - Parameter clock: Told how long each layer takes.
+  public func prefix(layers count: Int, clock: LayerClock?) -> LLaMADecoder {
+    LLaMADecoder(self, layerCount: count, clock: clock)
   }
 
   private static func logitMask(_ configuration: LLaMAConfiguration) -> Tensor? {
@@ -123,9 +141,11 @@ public final class LLaMADecoder: Sendable {
     let tables = rotary.tables(positions: context.positions)
     var hidden = pass.site(.embeddings, embeddings)
     for (index, layer) in layers.enumerated() {
+      clock?.begin()
       hidden = pass.site(.input, layer: index, hidden)
       hidden = pass.site(.output, layer: index, inside(layer, index, hidden, tables, pass))
-      layer.releasePages()
+      if !options.keepsPages { layer.releasePages() }
+      clock?.end(layer: index)
     }
     options.cache?.didAppend(context)
     return logits(hidden, pass)
@@ -134,6 +154,11 @@ public final class LLaMADecoder: Sendable {
   /// Whether no row of a prompt depends on later rows of it, so that the keys and values of a beginning could serve another
   /// prompt that begins alike; not with an adapter whose rows look at each other, such as MokA.
   public var promptIsCausal: Bool { !layers.contains { $0.linears.contains(where: \.mixesRows) } }
+
+  /// Bytes of all layers and the output layer as they are stored.
+  public var storedByteCount: Int {
+    matrices.reduce((head as? Linear)?.weight.storedByteCount ?? 0) { $0 + $1.storedByteCount }
+  }
 
   /// The matrices of attention and feed-forward of all layers that are plain weights.
   public var matrices: [LinearWeight] {
@@ -219,28 +244,31 @@ public final class LLaMADecoder: Sendable {
     let normed = pass.site(
       .attentionNorm, layer: index, self.normed(hidden, layer.inputNorm, isOutput: false))
     let query = pass.site(
-      .query, layer: index, rotated(layer.query(normed, context), norm: layer.queryNorm, tables))
+      .query, layer: index,
+      pass.site(
+        .unplacedQuery, layer: index,
+        headNormed(layer.query(normed, context), layer.queryNorm)
+      ).rotated(cosine: tables.cosine, sine: tables.sine))
     let key = pass.site(
-      .key, layer: index, rotated(layer.key(normed, context), norm: layer.keyNorm, tables))
+      .key, layer: index,
+      pass.site(.unplacedKey, layer: index, headNormed(layer.key(normed, context), layer.keyNorm))
+        .rotated(cosine: tables.cosine, sine: tables.sine))
     return (query, key, pass.site(.value, layer: index, layer.value(normed, context)))
   }
 
-  /// Heads after their norm, if the model has one, and the rotation.
-  private func rotated(
-    _ heads: Tensor, norm: HeadNorm?, _ tables: (cosine: Tensor, sine: Tensor)
-  ) -> Tensor {
+  /// Heads after their norm, if the model has one.
+  private func headNormed(_ heads: Tensor, _ norm: HeadNorm?) -> Tensor {
     let size = configuration.headSize
     let single = [heads.count / size, size]
     switch norm {
-    case nil: return heads.rotated(cosine: tables.cosine, sine: tables.sine)
+    case nil: return heads
     case .rms(let weight):
       return heads.reshaped(to: single).rmsNorm(weight: weight, epsilon: configuration.normEpsilon)
-        .reshaped(to: heads.shape).rotated(cosine: tables.cosine, sine: tables.sine)
+        .reshaped(to: heads.shape)
     case .layer(let weight, let bias):
       let (ones, zeros) = (Tensor(repeating: 1, shape: [size]), Tensor(zeros: [size]))
       let normed = heads.reshaped(to: single).layerNorm(weight: ones, bias: zeros, epsilon: 1e-5)
-      return (normed.reshaped(to: heads.shape) * weight + bias)
-        .rotated(cosine: tables.cosine, sine: tables.sine)
+      return normed.reshaped(to: heads.shape) * weight + bias
     }
   }
 
@@ -303,7 +331,24 @@ public final class LLaMADecoder: Sendable {
     guard !rows.isEmpty else { return ForwardResult(logitRows: [], logits: nil) }
     let raw = head(final, context.selecting(rows: rows))
     let logits = pass.site(.logits, logitMask.map { raw + $0 } ?? raw)
-    head.releasePages()
+    if !pass.options.keepsPages { head.releasePages() }
     return ForwardResult(logitRows: rows, logits: logits)
+  }
+}
+
+/// Adds up the seconds that each layer of a decoder takes, over all its passes.
+public final class LayerClock: Sendable {
+  private let state = Mutex((start: 0.0, seconds: [Int: Double]()))
+
+  /// Nothing measured yet.
+  public init() {}
+
+  /// Seconds of each layer so far.
+  public var seconds: [Int: Double] { state.withLock { $0.seconds } }
+
+  func begin() { state.withLock { $0.start = ProcessFacts.monotonicSeconds } }
+
+  func end(layer: Int) {
+    state.withLock { $0.seconds[layer, default: 0] += ProcessFacts.monotonicSeconds - $0.start }
   }
 }

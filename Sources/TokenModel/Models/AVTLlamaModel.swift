@@ -44,7 +44,7 @@ public struct AVTLlamaModel: LanguageModel {
   }
 
   /// The decoder.
-  public let decoder: LLaMADecoder
+  public var decoder: LLaMADecoder
   let imageSettings: ImageSettings
   let audioSettings: AudioSettings
   private let image: MediumEmbedding

@@ -16,7 +16,7 @@ public struct ChameleonModel: LanguageModel {
   public static let summary = "Chameleon: text and images as ids of one vocabulary, a layer norm on each head"
 
   /// The decoder.
-  public let decoder: LLaMADecoder
+  public var decoder: LLaMADecoder
   /// No media: images are ids.
   public let modalities: [Modality] = []
   /// The ids of codes of images.

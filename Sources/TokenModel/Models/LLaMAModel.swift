@@ -10,7 +10,7 @@ public struct LLaMAModel: LanguageModel {
     "LLaMA 1 to 3 and derivatives (text only): grouped-query attention, rotary positions, SwiGLU"
 
   /// The decoder.
-  public let decoder: LLaMADecoder
+  public var decoder: LLaMADecoder
   /// The modalities of media the model takes.
   public let modalities: [Modality] = []
 

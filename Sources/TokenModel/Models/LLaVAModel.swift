@@ -27,7 +27,7 @@ public struct LLaVAModel: LanguageModel {
   ])
 
   /// The decoder.
-  public let decoder: LLaMADecoder
+  public var decoder: LLaMADecoder
   /// The image tower.
   public let tower: CLIPVisionTower
   let projector: VisionProjector

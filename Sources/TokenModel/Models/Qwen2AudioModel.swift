@@ -20,7 +20,7 @@ public struct Qwen2AudioModel: LanguageModel {
   ])
 
   /// The decoder.
-  public let decoder: LLaMADecoder
+  public var decoder: LLaMADecoder
   /// The encoder of sounds.
   public let encoder: WhisperEncoder
   private let projector: any LinearLayer  // multi_modal_projector.linear

@@ -11,7 +11,7 @@ public struct Qwen2Model: LanguageModel {
     "Qwen2 and Qwen2.5 (text only): as llama, with biases on queries, keys and values"
 
   /// The decoder.
-  public let decoder: LLaMADecoder
+  public var decoder: LLaMADecoder
   /// The modalities of media the model takes.
   public let modalities: [Modality] = []
 

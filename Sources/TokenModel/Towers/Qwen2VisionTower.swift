@@ -11,7 +11,12 @@ public import TensorCore
 /// attends to itself alone; there are no learned positions.
 ///
 /// Source: Wang et al., "Qwen2-VL", 2024, arXiv:2409.12191, section 2.1.
-public struct Qwen2VisionTower: Sendable {
+public struct Qwen2VisionTower: QwenVisionTower {
+  /// `model_type` of the configuration.
+  public static let modelType = "qwen2_vl"
+  /// One line about the family.
+  public static let summary =
+    "Qwen2-VL: images and videos of any size, a Qwen2 decoder with positions in time, height and width"
   private struct Block: Sendable {
     let attentionNorm: LayerNorm  // norm1
     let attention: QwenVisionAttention  // attn
@@ -74,6 +79,8 @@ public struct Qwen2VisionTower: Sendable {
   public var mergeSize: Int { sizes.mergeSize }
   /// Numbers in a patch: channel, frame, row, column.
   public var patchCount: Int { sizes.patchCount }
+  /// A step in time is one position.
+  public var stepsPerSecond: Int? { nil }
   /// The number of layers.
   public var layerCount: Int { blocks.count }
 

@@ -11,7 +11,12 @@ public import TensorCore
 /// the windows.
 ///
 /// Source: Bai et al., "Qwen2.5-VL", 2025, arXiv:2502.13923, section 2.1.
-public struct Qwen2_5VisionTower: Sendable {
+public struct Qwen2_5VisionTower: QwenVisionTower {
+  /// `model_type` of the configuration.
+  public static let modelType = "qwen2_5_vl"
+  /// One line about the family.
+  public static let summary =
+    "Qwen2.5-VL: as Qwen2-VL, with window attention in the tower and positions by seconds of video"
   private struct Block: Sendable {
     let attentionNorm: Tensor  // norm1
     let attention: QwenVisionAttention  // attn
@@ -31,7 +36,7 @@ public struct Qwen2_5VisionTower: Sendable {
   private let mergerNorm: Tensor  // merger.ln_q
   private let merger: QwenPatchMerger
   /// Positions in time for a second of video.
-  public let stepsPerSecond: Int
+  public let stepsPerSecond: Int?
   private static let epsilon: Float = 1e-6
 
   /// Takes the weights out of a checkpoint; `weights` are under `visual`.

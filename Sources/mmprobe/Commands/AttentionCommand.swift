@@ -135,9 +135,10 @@ struct AttentionCommand: Command {
   /// Attention that another program computed.
   private func measure(imported path: String, _ session: Session) throws -> ExitStatus {
     let imported = try AttentionImport(path: path)
-    let definition = try what.definition(
+    var definition = try what.definition(
       layerCount: imported.layerCount, headCount: imported.headCount, hasAnswers: false,
       seed: session.globals.seed)
+    if imported.hasQueries { definition.queries = .given }
     let hash = try SHA256.hexadecimal(ofFile: URL(fileURLWithPath: path))
     let context = AttentionContext(
       tool: .init(version: Version.number, commit: BuildFacts.commit),
@@ -147,12 +148,10 @@ struct AttentionCommand: Command {
         files: [.init(name: Support.name(path), sha256: hash)]),
       data: .init(name: Support.name(path), sha256: hash, sampleCount: imported.sampleCount),
       definition: definition,
-      seed: session.globals.seed,
-      options: imported.hasQueries ? JSONObject([("query_rows", "given by the file")]) : JSONObject())
+      seed: session.globals.seed)
     let samples = try imported.samples(definition)
-    if imported.hasQueries {
-      session.console.warn(
-        "the file says which rows are queries; the query set named beside the numbers does not apply")
+    if imported.hasQueries && what.asksForQueries {
+      session.console.warn("--queries does not apply: the file says which rows are queries")
     }
     let summary = AttentionSummary(context, samples)
     if let output = runOptions.output {

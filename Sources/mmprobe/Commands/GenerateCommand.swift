@@ -7,7 +7,8 @@ struct GenerateCommand: Command {
   static let summary = "answer a prompt with media, greedily or sampled"
   static let discussion = """
     Prints the answer. Without --temperature the most likely token is taken at each
-    step; with it tokens are drawn, the same for the same --seed.
+    step; with it tokens are drawn, the same for the same --seed. An end id ends the
+    answer: eos_token_id of generation_config.json, else of config.json.
     """
   static let temperature = Option<Double>.number(
     "temperature", in: .closed(0, 100), default: 0, "0 takes the most likely token; higher draws more freely")
@@ -63,7 +64,7 @@ struct GenerateCommand: Command {
     let checkpoint = try adapter.checkpoint(model)
     let tokenizer = try checkpoint.requiredTokenizer()
     let prompt = try checkpoint.prompt(for: sample.sample(for: checkpoint))
-    var generator = Generator(checkpoint.model)
+    var generator = Generator(checkpoint)
     generator.sampler = sampler
     generator.seed = session.globals.seed
     generator.limit = limit

@@ -23,7 +23,9 @@ struct MeasuredRun {
     _ options: RunOptions, _ session: Session, more: [(String, JSONValue)]
   ) throws -> AttentionContext {
     AttentionContext(
-      tool: .init(version: Version.number, commit: BuildFacts.commit), model: try model(checkpoint),
+      tool: .init(version: Version.number, commit: BuildFacts.commit),
+      // A plan names no files.
+      model: try model(checkpoint, hashesFiles: !options.isDryRun, session.console),
       data: source.description, definition: definition, shard: options.shard, seed: session.globals.seed,
       options: JSONObject(more))
   }
@@ -34,12 +36,23 @@ struct MeasuredRun {
   func carryOut(_ checkpoint: Checkpoint) throws -> ExitStatus {
     // Without this every sample would be skipped for the same reason.
     _ = try checkpoint.requiredTokenizer()
-    if options.isDryRun {
+    MemoryLimit.bytes = options.maxMemory
+    if options.isDryRun || options.maxMemory != nil {
       let plan = try AttentionPlan(
         probe, checkpoint, definition: context.definition, indices: run.indices, sample: source.sample)
-      try show(plan, context.definition, session.console)
+      try MemoryLimit.check(
+        needed: plan.peakBytes,
+        for: "this run, whose longest prompt has \(Support.grouped(plan.longestPrompt)) tokens,")
+      if !options.isDryRun { return try measure(checkpoint) }
+      try show(
+        plan, context.definition, layerCount: checkpoint.model.decoder.configuration.layerCount,
+        session.console)
       return .success
     }
+    return try measure(checkpoint)
+  }
+
+  private func measure(_ checkpoint: Checkpoint) throws -> ExitStatus {
     Interrupts.install()
     if let output = options.output { return try measure(into: output, checkpoint) }
     var progress =
@@ -118,14 +131,20 @@ struct MeasuredRun {
         version: Version.number, arguments: ["mmprobe"] + session.commandLine, threads: Workers.threadCount))
   }
 
-  private static func model(_ checkpoint: Checkpoint) throws -> AttentionContext.Model {
+  /// The model as contexts name it.
+  static func model(
+    _ checkpoint: Checkpoint, hashesFiles: Bool = true, _ console: Console
+  ) throws -> AttentionContext.Model {
     let sizes = checkpoint.model.decoder.configuration
     let types = Inspection(checkpoint).types
     return AttentionContext.Model(
       name: Support.name(checkpoint.folder.path), architecture: checkpoint.family.modelType,
       layerCount: sizes.layerCount, headCount: sizes.headCount, keyValueHeadCount: sizes.keyValueHeadCount,
       dtype: types.first?.type.rawValue.lowercased() ?? "none",
-      files: try checkpoint.fileHashes().map { .init(name: $0.name, sha256: $0.sha256) })
+      files: hashesFiles
+        ? try checkpoint.fileHashes(willRead: Support.noteOfHashing(console)).map {
+          .init(name: $0.name, sha256: $0.sha256)
+        } : [])
   }
 
   private func show(_ summary: AttentionSummary, _ samples: AttentionSamples) throws {
@@ -154,12 +173,15 @@ struct MeasuredRun {
     }
   }
 
-  private func show(_ plan: AttentionPlan, _ definition: AttentionDefinition, _ console: Console) throws {
+  private func show(
+    _ plan: AttentionPlan, _ definition: AttentionDefinition, layerCount: Int, _ console: Console
+  ) throws {
     if console.wantsJSON {
       return try console.document([
         "samples": .integer(plan.sampleCount), "unreadable": .integer(plan.unreadableCount),
         "longest_prompt": .integer(plan.longestPrompt), "positions": .integer(plan.positionCount),
         "queries": .string(definition.queries.rawValue), "trials": .integer(plan.trialCount),
+        "trial_layers": .integer(plan.trialLayerCount),
         "peak_rss_bytes": .integer(plan.peakBytes), "seconds": .number(plan.seconds),
       ])
     }
@@ -174,6 +196,10 @@ struct MeasuredRun {
       time      about \(Decimals.text(plan.seconds, places: 1)) s with \(Support.counted(Workers.threadCount, "thread"))
 
       """)
-    console.note("estimated from \(Support.counted(plan.trialCount, "measured sample")); nothing was written")
+    let layers =
+      plan.trialLayerCount < layerCount
+      ? " through \(plan.trialLayerCount) of \(layerCount) layers" : ""
+    console.note(
+      "estimated from \(Support.counted(plan.trialCount, "measured sample"))\(layers); nothing was written")
   }
 }

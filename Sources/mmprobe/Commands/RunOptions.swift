@@ -20,10 +20,14 @@ struct RunOptions {
     read: readShard)
   static let dryRun = Option<Bool>.flag(
     "dry-run", "print the plan with estimates of memory and time, measure a few samples")
+  static let maxMemory = Option<Int?>.custom(
+    "max-memory", "SIZE", default: nil, notes: "such as 6GB or 800MB",
+    "refuse a run that needs more, mapped weights included, and stop one that takes more",
+    read: readSize)
   static let format = Option<Format?>.choice("format", "FORM", absence: "table", "how results are printed")
   static let declarations = [
     output.declaration, resume.declaration, overwrite.declaration, shard.declaration, dryRun.declaration,
-    format.declaration,
+    maxMemory.declaration, format.declaration,
   ]
 
   /// The run folder.
@@ -34,6 +38,8 @@ struct RunOptions {
   let shard: AttentionContext.Shard?
   /// Whether only the plan is wanted.
   let isDryRun: Bool
+  /// The most bytes of memory; nil for no limit.
+  let maxMemory: Int?
   /// How results are printed; nil for what `--json` says.
   let format: Format?
   private let conflict: UsageError?
@@ -44,6 +50,7 @@ struct RunOptions {
     mode = resumes ? .resume : overwrites ? .overwrite : .fresh
     shard = try arguments[Self.shard]
     isDryRun = try arguments[Self.dryRun]
+    maxMemory = try arguments[Self.maxMemory]
     format = try arguments[Self.format]
     conflict =
       resumes && overwrites
@@ -70,5 +77,17 @@ struct RunOptions {
       throw ValueProblem(expected: "a part and a number of parts, as in 2/3")
     }
     return AttentionContext.Shard(index: part - 1, count: count)
+  }
+
+  private static func readSize(_ text: String) throws(ValueProblem) -> Int? {
+    let units = [
+      ("TB", 1e12), ("GB", 1e9), ("MB", 1e6), ("kB", 1e3), ("TiB", 0x1p40), ("GiB", 0x1p30), ("MiB", 0x1p20),
+    ]
+    for (unit, factor) in units where text.lowercased().hasSuffix(unit.lowercased()) {
+      let number = text.dropLast(unit.count).trimmingCharacters(in: .whitespaces)
+      guard let value = Double(number), value.isFinite, value > 0, value * factor < 1e15 else { break }
+      return Int(value * factor)
+    }
+    throw ValueProblem(expected: "a number with a unit, as in 6GB, 800MB or 4GiB")
   }
 }

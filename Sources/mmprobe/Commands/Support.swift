@@ -1,5 +1,7 @@
+import Analysis
 import Foundation
 import RunKit
+import TensorCore
 import TokenModel
 
 /// Small things that several commands share.
@@ -9,9 +11,28 @@ enum Support {
     try Checkpoint(folder: URL(fileURLWithPath: path, isDirectory: true))
   }
 
+  /// The error to show: numbers that are not finite are mostly a fault of a file of weights, which is then named.
+  static func naming(_ error: any Error, model path: String?) -> any Error {
+    var isOfNumbers = false
+    switch error {
+    case ModelError.notFinite, ProbeError.notFinite, TrainingStateError.notFinite: isOfNumbers = true
+    case MeasurementError.nothingMeasured(_, let first): isOfNumbers = first.contains("not finite")
+    default: break
+    }
+    guard isOfNumbers, let path, let checkpoint = try? checkpoint(path),
+      let tensor = try? checkpoint.weights.firstNotFinite()
+    else { return error }
+    return CheckpointError.notFinite(path: path, tensor: tensor.name)
+  }
+
   /// The last part of a path, for headings.
   static func name(_ path: String) -> String {
     URL(fileURLWithPath: path).standardizedFileURL.lastPathComponent
+  }
+
+  /// Says that large files are read for their hashes, which takes a while the first time.
+  static func noteOfHashing(_ console: Console) -> (Int) -> Void {
+    { console.note("hashing \(ByteCount.text($0)) of weights; remembered for the next time") }
   }
 
   /// A count with commas between thousands.

@@ -59,6 +59,7 @@ extension FuzzTarget {
     "TrainingStateError": "speaks of the state a run saved itself; StepDriverTests",
     "ConversionError": "speaks of a folder that is converted already, or into itself; ConvertCommandTests",
     "DriftError": "speaks of two models that do not belong together; ConvertCommandTests",
+    "MemoryLimitError": "speaks of a limit on the command line; MemoryLimitTests",
     "MeasurementError": "speaks of a run whose samples were all skipped; AttentionCommandTests",
   ]
 }

@@ -1,0 +1,12 @@
+import Synchronization
+
+/// Floating-point operations of matrix products and attention since the process began, a multiplication and an addition
+/// counting as two. Softmax, norms and other work that grows with the rows alone is left out, as is the custom.
+public enum OperationCount {
+  private static let count = Atomic<Int>(0)
+
+  /// The count so far, of all threads.
+  public static var total: Int { count.load(ordering: .relaxed) }
+
+  static func add(_ operations: Int) { count.add(operations, ordering: .relaxed) }
+}
