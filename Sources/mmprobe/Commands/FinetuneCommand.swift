@@ -7,11 +7,11 @@ import TokenModel
 /// `mmprobe finetune`: LoRA, MokA, or whole parts of a model on conversations.
 struct FinetuneCommand: Command {
   static let name = "finetune"
-  static let summary = "train LoRA, MokA or parts of a model on conversations with media"
+  static let summary = "train LoRA, MokA or parts of a model on data with media"
   static let discussion = """
-    METHOD is lora, moka or full. Before the first step it says what is trained, what
-    the data hold, whether the media reach the answers (how the loss changes when
-    they are blanked), and what a step costs; --dry-run stops there.
+    METHOD is lora, moka or full. Before the first step it says what is trained,
+    what the data hold, whether the media reach the answers (how the loss changes
+    when they are blanked), and what a step costs; --dry-run stops there.
 
     Loss counts on answers alone. The run folder holds best/ and last/ (adapter
     folders as PEFT writes them; model folders for full), log.jsonl, an event file

@@ -50,6 +50,8 @@ extension FuzzTarget {
 
   /// Error types that speak of no input file, and who tests them.
   static let exemptErrors: [String: String] = [
+    "AdapterError": "speaks of an adapter and a model that do not fit each other; AdapterTests",
+    "FinetuneError": "speaks of well-formed data that cannot be trained on; FinetuneCommandTests",
     "TensorWriteError":
       "what is to be written is the program's own; SafetensorsFileTests, NPYFileTests, NPZFileTests",
     "DecoderError": "speaks of a program outside; MediaDecodingTests",
