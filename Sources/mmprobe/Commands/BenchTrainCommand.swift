@@ -73,9 +73,11 @@ struct BenchTrainCommand: Command {
       ])
     } else {
       for (step, loss) in measurement.losses.enumerated() {
+        // The last step of a run through the driver is not timed: the state is saved after it.
+        let timed = step - benchmark.warmUpCount
         let seconds =
-          step < benchmark.warmUpCount
-          ? "" : "  \(Decimals.text(measurement.seconds[step - benchmark.warmUpCount], places: 4)) s"
+          measurement.seconds.indices.contains(timed)
+          ? "  \(Decimals.text(measurement.seconds[timed], places: 4)) s" : ""
         try session.console.line("step \(step)  loss \(Decimals.text(loss, places: 5))\(seconds)")
       }
       if let share = measurement.driverShare {
