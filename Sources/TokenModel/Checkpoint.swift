@@ -3,7 +3,7 @@ import RunKit
 public import TensorCore
 
 /// A model folder in the layout of Hugging Face: configuration, weights, tokenizer.
-public struct Checkpoint: Sendable {
+public struct Checkpoint: Sendable, MediaSource {
   /// The folder.
   public let folder: URL
   /// `config.json`.
@@ -14,8 +14,12 @@ public struct Checkpoint: Sendable {
   public let weights: ShardedTensors
   /// The model, its matrices still mapped.
   public private(set) var model: any LanguageModel
+  /// Files outside the folder that change the model, such as those of an adapter, each with the name it has in records.
+  public private(set) var attachments: [(name: String, file: URL)] = []
   /// The tokenizer, if the folder has one.
   public let tokenizer: (any Tokenizer)?
+  /// Ids that end an answer: those of `generation_config.json`, or else of `config.json`.
+  public let endIDs: [Int]
   /// The chat template, if the folder has one and the family asks for it; read with the folder, missed only when needed.
   private let foundTemplate: Result<ChatTemplate?, any Error>
 
@@ -23,8 +27,10 @@ public struct Checkpoint: Sendable {
 
   /// Opens a folder.
   ///
-  /// - Throws: `FileError`, `ConfigurationError`, `ShardedTensorsError`, `SafetensorsError`, `TokenizerError`.
+  /// - Throws: `CheckpointError`, `FileError`, `ConfigurationError`, `ShardedTensorsError`, `SafetensorsError`,
+  ///   `TokenizerError`.
   public init(folder: URL) throws {
+    try Self.check(folder)
     let path = folder.appendingPathComponent("config.json")
     let configuration = try ConfigurationReader(
       path: path.path, bytes: FileReader.bytes(of: path, limit: Self.configurationLimit))
@@ -36,8 +42,23 @@ public struct Checkpoint: Sendable {
       baseName: CheckpointConversion.isMade(folder) ? CheckpointConversion.baseName : "model")
     model = try family.load(configuration, WeightSource(weights))
     tokenizer = try Self.tokenizer(in: folder)
+    endIDs =
+      try GenerationSettings(folder: folder, vocabulary: model.decoder.configuration.vocabularySize).endIDs
+      ?? model.decoder.configuration.endIDs
     let usesTemplate = model.usesChatTemplate
     foundTemplate = Result { usesTemplate ? try ChatTemplate(folder: folder) : nil }
+  }
+
+  /// Says what is missing by the folder that was named, not by the first file that was looked for in it.
+  private static func check(_ folder: URL) throws(CheckpointError) {
+    let target = folder.resolvingSymlinksInPath()
+    guard FileManager.default.fileExists(atPath: target.path) else { throw .noFolder(path: folder.path) }
+    let facts = try? target.resourceValues(forKeys: [.isDirectoryKey])
+    guard facts?.isDirectory ?? false else { throw .notAFolder(path: folder.path) }
+    let configuration = folder.appendingPathComponent("config.json")
+    guard FileManager.default.fileExists(atPath: configuration.path) else {
+      throw .noConfiguration(path: folder.path)
+    }
   }
 
   /// The tokenizer of a folder: by its `tokenizer.json` if there is one, as transformers does, otherwise by
@@ -49,6 +70,21 @@ public struct Checkpoint: Sendable {
     if has("tokenizer.json") { return try BytePairTokenizer(folder: folder) }
     if has("tokenizer.model") { return try SentencePieceTokenizer(folder: folder) }
     return has("vocab.json") && has("merges.txt") ? try BytePairTokenizer(folder: folder) : nil
+  }
+
+  /// The model once more, from weights that `change` may replace or wrap; matrices stay mapped.
+  ///
+  /// - Throws: As the initialiser, and what `change` throws.
+  public func model(_ change: (WeightSource) throws -> WeightSource) throws -> any LanguageModel {
+    try family.load(configuration, change(WeightSource(weights)))
+  }
+
+  /// The same folder with another model made from it, and the files that made the difference.
+  public func with(_ model: any LanguageModel, attachments: [(name: String, file: URL)]) -> Checkpoint {
+    var checkpoint = self
+    checkpoint.model = model
+    checkpoint.attachments += attachments
+    return checkpoint
   }
 
   /// The tokenizer, or the error that says there is none.
@@ -77,7 +113,8 @@ public struct Checkpoint: Sendable {
   /// - Throws: `FileError`.
   public func fileHashes(willRead: (Int) -> Void = { _ in }) throws -> [(name: String, sha256: String)] {
     let known = [
-      "config.json", "tokenizer.json", "tokenizer.model", "vocab.json", "merges.txt", "tokenizer_config.json",
+      "config.json", "generation_config.json", "tokenizer.json", "tokenizer.model", "vocab.json",
+      "merges.txt", "tokenizer_config.json",
       "added_tokens.json", "special_tokens_map.json", "chat_template.jinja", "chat_template.json",
       "processor_config.json", "preprocessor_config.json", "video_preprocessor_config.json",
     ]
@@ -86,8 +123,9 @@ public struct Checkpoint: Sendable {
     }
     let weightNames = weights.files.map { URL(fileURLWithPath: $0.path).lastPathComponent }
     let all = (names + weightNames).sorted()
-    let hashes = try FileHashes().sha256(of: all.map(folder.appendingPathComponent), willRead: willRead)
-    return Array(zip(all, hashes))
+    let hashes = try FileHashes().sha256(
+      of: all.map(folder.appendingPathComponent) + attachments.map(\.file), willRead: willRead)
+    return Array(zip(all + attachments.map(\.name), hashes))
   }
 
   /// A sample as the model sees it.

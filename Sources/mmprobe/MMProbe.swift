@@ -17,6 +17,7 @@ struct MMProbe {
     var globals = GlobalOptions()
     globals.json = line.prefix { $0 != "--" }.contains("--json")
     var console = Console(globals)
+    var model: String?
     do {
       let status: ExitStatus
       switch try ArgumentParser(commands: AllCommands.list).parse(line) {
@@ -31,6 +32,7 @@ struct MMProbe {
         globals = try GlobalOptions(arguments)
         console = Console(globals)
         if let threads = globals.threads { Workers.threadCount = threads }
+        model = arguments.optional(.model)
         let command = try command.init(arguments)
         try command.validate()
         status = try command.run(Session(globals: globals, console: console, commandLine: line))
@@ -40,7 +42,7 @@ struct MMProbe {
     } catch {
       // What was found before the error is shown before it.
       try? console.flush()
-      let report = ErrorReport(error)
+      let report = ErrorReport(Support.naming(error, model: model))
       console.report(report)
       return report.status
     }

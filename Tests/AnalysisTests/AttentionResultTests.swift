@@ -6,10 +6,10 @@ import XCTest
 @testable import Analysis
 
 final class AttentionResultTests: XCTestCase {
-  static func schema() throws -> JSONSchema {
+  static func schema(_ name: String = "result") throws -> JSONSchema {
     let url = URL(fileURLWithPath: #filePath).deletingLastPathComponent().deletingLastPathComponent()
       .deletingLastPathComponent().appendingPathComponent(
-        "Documentation/schema/mmprobe.result.v1.schema.json")
+        "Documentation/schema/mmprobe.\(name).v1.schema.json")
     return try JSONSchema(JSONValue(parsing: Data(contentsOf: url)))
   }
 

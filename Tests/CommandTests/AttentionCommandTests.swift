@@ -143,4 +143,61 @@ final class AttentionCommandTests: XCTestCase {
     // Three float32 shares.
     XCTAssertEqual(sum, 1, accuracy: 1e-5)
   }
+
+  /// A group that mixes a medium with other roles has no index, and says so.
+  func testAMediumThatSharesItsGroupIsNamed() throws {
+    func codes(_ groups: String) throws -> [String] {
+      let outcome = try Program.succeed([
+        "attention", Embedded.model, "--data", Embedded.data, "-n", "2", "--json", "-q", "--groups", groups,
+      ])
+      let warnings = try JSONValue(parsing: outcome.output)["warnings"]?.arrayValue ?? []
+      return warnings.filter { $0["code"] == "no_medium_index" }.compactMap { $0["message"]?.stringValue }
+    }
+    XCTAssertEqual(
+      try codes("m=image+system,audio,question"),
+      ["no index for image: the group \"m\" also holds system; give image a group of its own"])
+    XCTAssertEqual(try codes("image,audio,question"), [])
+    XCTAssertEqual(try codes("image,question"), [])
+  }
+
+  func testGroupsCanComeFromAFile() throws {
+    let folder = try TemporaryFolder()
+    try "# media beside text\nmedia = image + audio\n\ntext=instruction+question+response  # all said\n"
+      .write(
+        to: folder.url("groups.txt"), atomically: true, encoding: .utf8)
+    let line = ["attention", Embedded.model, "--data", Embedded.data, "-n", "2", "--json", "-q", "--groups"]
+    XCTAssertEqual(
+      try Program.succeed(line + [folder.path("groups.txt")]).output,
+      try Program.succeed(line + ["media=image+audio,text=instruction+question+response"]).output)
+    let missing = try Program.run(line + [folder.path("none.txt")])
+    XCTAssertEqual(missing.status, 66, missing.errors)
+    try "media=image+sound\n".write(to: folder.url("bad.txt"), atomically: true, encoding: .utf8)
+    let bad = try Program.run(line + [folder.path("bad.txt")])
+    XCTAssertEqual(bad.status, 64, bad.errors)
+    XCTAssertTrue(bad.errors.contains("found 'sound'"), bad.errors)
+    try "# nothing\n".write(to: folder.url("empty.txt"), atomically: true, encoding: .utf8)
+    XCTAssertEqual(try Program.run(line + [folder.path("empty.txt")]).status, 64)
+  }
+
+  /// Query rows that a file gives are called so, in the result and beside the table.
+  func testQueriesOfAFileAreCalledGiven() throws {
+    let folder = try TemporaryFolder()
+    // Two positions, one head: the second row attends to both.
+    try SafetensorsWriter.write(
+      tensors: [
+        StoredTensor(name: "attention.0", shape: [1, 1, 2, 2], floats: [1, 0, 0.25, 0.75]),
+        StoredTensor(name: "roles", shape: [1, 2], integers: [2, 7]),
+        StoredTensor(name: "queries", shape: [1, 2], integers: [0, 1]),
+      ], to: folder.path("from.safetensors"))
+    let line = ["attention", "--from", folder.path("from.safetensors")]
+    let result = try JSONValue(parsing: Program.succeed(line + ["--json", "-q"]).output)
+    XCTAssertEqual(result["definition"]?["queries"], "given")
+    let image = result["groups"]?.arrayValue?.first { $0["name"] == "image" }
+    XCTAssertEqual(image?["share"]?["mean"]?.doubleValue, 0.25)
+    let shown = try Program.succeed(line + ["--queries", "last"])
+    XCTAssertTrue(
+      shown.output.contains("queries: given (the rows that the file marks as queries)"), shown.output)
+    XCTAssertTrue(shown.errors.contains("--queries does not apply"), shown.errors)
+    XCTAssertEqual(try Program.run(line + ["--queries", "given"]).status, 64)
+  }
 }

@@ -176,6 +176,39 @@ final class ModelCommandTests: XCTestCase {
     XCTAssertTrue(outcome.errors.contains("Did you mean \"layers.1.query\"?"), outcome.errors)
   }
 
+  func testTraceDoesNotReplaceItsInputs() throws {
+    let folder = try TemporaryFolder()
+    try SafetensorsWriter.write(
+      tensors: [StoredTensor(name: "input_ids", shape: [1, 3], integers: [10, 11, 12])],
+      to: folder.path("in.safetensors"))
+    try FileManager.default.createSymbolicLink(
+      at: folder.url("link.safetensors"), withDestinationURL: folder.url("in.safetensors"))
+    let before = try Data(contentsOf: folder.url("in.safetensors"))
+    for name in ["in.safetensors", "link.safetensors"] {
+      let outcome = try Program.run([
+        "trace", llama, "--inputs", folder.path("in.safetensors"), "-o", folder.path(name),
+      ])
+      XCTAssertEqual(outcome.status, 64)
+      XCTAssertTrue(outcome.errors.contains("--output would replace the file of --inputs"), outcome.errors)
+    }
+    XCTAssertEqual(try Data(contentsOf: folder.url("in.safetensors")), before)
+  }
+
+  /// Patches of Qwen's families stand under prefixes of their own and serve the cases with their grids.
+  func testVerifyFindsMediaUnderOtherPrefixes() throws {
+    for (name, tensors) in [("qwen2_vl", 20), ("qwen2_5_vl", 30)] {
+      let folder = Fixtures.url(name).path
+      let passed = try json(["verify", folder, "--reference", folder + "/expected.safetensors"])
+      XCTAssertEqual(passed["passed"], true, name)
+      let names = passed["compared"]?.arrayValue?.compactMap { $0["name"]?.stringValue } ?? []
+      XCTAssertGreaterThan(names.count, tensors, name)
+      for expected in ["AB.logits", "left.logits", "visionB.merged", "visionB.block.0"] {
+        XCTAssertTrue(names.contains(expected), "\(name): \(expected)")
+      }
+      print("\(name): \(names.count) tensors compared")
+    }
+  }
+
   func testBenchForwardMeasuresEveryPass() throws {
     let folder = try TemporaryFolder()
     try SafetensorsWriter.write(

@@ -102,7 +102,8 @@ final class AVDigitsLogMelTests: XCTestCase {
 
   func testEveryErrorSaysWhatToDo() throws {
     let errors: [MediaError] = [
-      .badHeader(path: "p", offset: 0, expected: "e"), .truncated(path: "p", found: 1, expected: 2),
+      .empty(path: "p"), .badHeader(path: "p", offset: 0, expected: "e"),
+      .truncated(path: "p", found: 1, expected: 2),
       .trailingBytes(path: "p", offset: 1), .badSample(path: "p", offset: 1, found: "f", expected: "e"),
       .unsupportedFormat(path: "p", found: "f", supported: "s"),
       .tooLarge(path: "p", what: "w", found: 2, limit: 1),

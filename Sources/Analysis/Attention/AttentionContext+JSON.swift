@@ -34,8 +34,8 @@ extension AttentionContext {
     }
     try check("schema", try reader.string("schema"), Self.schema)
     let kind = try reader.string("kind")
-    var tool = try reader.object("tool")
-    var data = try reader.object("data")
+    let tool = try Tool(reader.object("tool"))
+    let data = try Data(reader.object("data"))
     var shard: Shard?
     if try reader.valueOrNull("shard") != nil {
       var part = try reader.object("shard")
@@ -45,17 +45,10 @@ extension AttentionContext {
     }
     let options = try reader.value("options")
     guard let options = options.objectValue else { throw reader.wrongType("options", options, "an object") }
-    _ = try tool.value("name")
     self.init(
-      tool: Tool(version: try tool.string("version"), commit: try tool.stringOrNull("commit")),
-      model: try Model(reader.object("model")),
-      data: Data(
-        name: try data.string("name"), sha256: try data.stringOrNull("sha256"),
-        sampleCount: try data.int("n_requested", in: 0...1 << 40)),
+      tool: tool, model: try Model(reader.object("model")), data: data,
       definition: try AttentionDefinition(json: reader.value("definition"), at: place),
       shard: shard, seed: try reader.int("seed", in: Int.min...Int.max), options: options)
-    try tool.finish()
-    try data.finish()
     try reader.finish()
     try check("kind", kind, self.kind)
     for (key, numbers, count) in [
@@ -73,6 +66,13 @@ extension AttentionContext.Tool {
   var json: JSONValue {
     ["name": "mmprobe", "version": .string(version), "commit": commit.map { .string($0) } ?? .null]
   }
+
+  init(_ object: StrictObject) throws(AttentionRecordError) {
+    var reader = object
+    _ = try reader.value("name")
+    self.init(version: try reader.string("version"), commit: try reader.stringOrNull("commit"))
+    try reader.finish()
+  }
 }
 
 extension AttentionContext.Data {
@@ -81,6 +81,14 @@ extension AttentionContext.Data {
       "name": .string(name), "sha256": sha256.map { .string($0) } ?? .null,
       "n_requested": .integer(sampleCount),
     ]
+  }
+
+  init(_ object: StrictObject) throws(AttentionRecordError) {
+    var reader = object
+    self.init(
+      name: try reader.string("name"), sha256: try reader.stringOrNull("sha256"),
+      sampleCount: try reader.int("n_requested", in: 0...1 << 40))
+    try reader.finish()
   }
 }
 

@@ -17,6 +17,11 @@ public struct AttentionDefinition: Equatable, Sendable {
     case text
     /// Every row.
     case all
+    /// The rows that a file of imported attention marks.
+    case given
+
+    /// What can be asked for; `given` comes with a file.
+    public static let allCases: [Queries] = [.last, .answer, .generated, .text, .all]
 
     /// The choice in words.
     public var explanation: String {
@@ -26,6 +31,7 @@ public struct AttentionDefinition: Equatable, Sendable {
       case .generated: "the rows that predict the generated answer"
       case .text: "every instruction, question and response row"
       case .all: "every row"
+      case .given: "the rows that the file marks as queries"
       }
     }
   }

@@ -29,7 +29,7 @@ public struct AttentionImport {
   private let attention: [StoredTensor]
   private let roles: [[Role?]]
   private let queries: [[Bool]]?
-  /// Whether the file says which rows are queries; the definition's query set is not used then.
+  /// Whether the file says which rows are queries; the definition's query set is then `given`.
   public var hasQueries: Bool { queries != nil }
 
   /// Reads and checks shapes; probabilities are read row by row.
@@ -153,6 +153,7 @@ public struct AttentionImport {
         rows = promptEnd > 0 && promptEnd < real.count ? Array(real[promptEnd - 1..<real.count - 1]) : []
       case .text: rows = real.filter { roles[$0]?.isText ?? false }
       case .all: rows = real
+      case .given: rows = []
       }
     }
     guard !rows.isEmpty else { throw ProbeError.noQueries(sample: "\(path): row \(sample)") }

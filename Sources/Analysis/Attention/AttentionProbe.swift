@@ -119,6 +119,7 @@ public struct AttentionProbe {
   /// The prompt with the answer the query set needs, and the generated text if there is one.
   private func prompt(for sample: Sample) throws -> (Prompt, String?) {
     switch definition.queries {
+    case .given: throw ProbeError.noQueries(sample: sample.id)
     case .last: return (try checkpoint.prompt(for: sample), nil)
     case .text, .all: return (try checkpoint.prompt(for: sample, includesAnswer: true), nil)
     case .answer:
@@ -126,7 +127,7 @@ public struct AttentionProbe {
       return (try checkpoint.prompt(for: sample, includesAnswer: true), nil)
     case .generated:
       let prompt = try checkpoint.prompt(for: sample)
-      var generator = Generator(checkpoint.model)
+      var generator = Generator(checkpoint)
       generator.limit = options.answerLimit
       let answer = try generator.answers(
         to: Generator.Start([prompt], model: checkpoint.model))
@@ -142,6 +143,7 @@ public struct AttentionProbe {
     case .answer, .generated: rows = Array(prompt.promptCount - 1..<max(prompt.promptCount, prompt.count - 1))
     case .text: rows = (0..<prompt.count).filter { prompt.spans.roles[$0].isText }
     case .all: rows = Array(0..<prompt.count)
+    case .given: rows = []
     }
     guard !rows.isEmpty, rows[0] >= 0 else { throw ProbeError.noQueries(sample: sample.id) }
     return rows

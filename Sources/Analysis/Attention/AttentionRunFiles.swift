@@ -37,22 +37,30 @@ public enum AttentionRunFiles {
   ///
   /// - Throws: `FileError`, `AttentionRecordError`.
   public static func context(of run: URL) throws -> AttentionContext {
+    let (place, json) = try configuration(of: run)
+    // Other commands make run folders too.
+    for key in ["command", "kind"] {
+      guard let found = json[key]?.stringValue, !["attention", "contribution"].contains(found) else {
+        continue
+      }
+      throw AttentionRecordError.wrongValue(
+        place: place, key: key, found: found, expected: "a run of 'mmprobe attention' or 'contribution'")
+    }
+    return try AttentionContext(json: json, at: place)
+  }
+
+  /// The config.json of a run of any command, with its place.
+  ///
+  /// - Throws: `FileError`, `AttentionRecordError.notJSON`.
+  static func configuration(of run: URL) throws -> (place: RecordPlace, json: JSONValue) {
     let file = run.appendingPathComponent("config.json")
     let place = RecordPlace(file: file.path)
     let bytes = try FileReader.bytes(of: file, limit: configurationLimit)
-    let json: JSONValue
     do {
-      json = try JSONValue(parsing: bytes)
+      return (place, try JSONValue(parsing: bytes))
     } catch {
       throw AttentionRecordError.notJSON(place: place, reason: error.errorDescription ?? "not JSON")
     }
-    // Other commands make run folders too.
-    if json["schema"] == nil, let command = json["command"]?.stringValue {
-      throw AttentionRecordError.wrongValue(
-        place: place, key: "command", found: command,
-        expected: "a run of 'mmprobe attention' or 'contribution'")
-    }
-    return try AttentionContext(json: json, at: place)
   }
 
   /// A run as it was measured.

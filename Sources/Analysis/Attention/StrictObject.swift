@@ -90,12 +90,18 @@ struct StrictObject {
     try StrictObject(value(key), at: place, path: name(key))
   }
 
-  /// One of the words of an enum.
+  mutating func bool(_ key: String) throws(AttentionRecordError) -> Bool {
+    let value = try value(key)
+    guard let bool = value.boolValue else { throw wrongType(key, value, "a truth value") }
+    return bool
+  }
+
   /// The members of an object, or nil when the key is not there.
   mutating func objectIfPresent(_ key: String) throws(AttentionRecordError) -> StrictObject? {
     object[key] == nil ? nil : try self.object(key)
   }
 
+  /// One of the words of an enum.
   mutating func choice<Choice: RawRepresentable<String> & CaseIterable>(
     _ key: String, of: Choice.Type
   ) throws(AttentionRecordError) -> Choice {

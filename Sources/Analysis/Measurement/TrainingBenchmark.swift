@@ -20,6 +20,9 @@ public struct TrainingBenchmark: Sendable {
     public let seconds: [Double]
     /// The loss before every step, warm-ups included.
     public let losses: [Double]
+    /// Of the time of the timed steps, the part that the step driver adds to loss, gradients and update by its own clock: logs,
+    /// events, schedule, and the norm of the gradients, which is timed apart; nil without the driver.
+    public var driverShare: Double?
   }
 
   /// Timed steps.
@@ -69,16 +72,24 @@ public struct TrainingBenchmark: Sendable {
     (options.logInterval, options.evaluationInterval, options.saveInterval) = (1, .max, .max)
     let driver = try StepDriver(task, optimizer: Self.optimizer(parameters), options: options, folder: folder)
     var (seconds, losses) = ([Double](), [Double]())
+    var (before, after) = (StepDriver.Report(), StepDriver.Report())
     var start = ProcessFacts.monotonicSeconds
     _ = try driver.run { progress in
       let end = ProcessFacts.monotonicSeconds
+      if progress.step == warmUpCount { before = driver.report }
+      if progress.step == warmUpCount + repeatCount { after = driver.report }
       if progress.step > warmUpCount && progress.step <= warmUpCount + repeatCount {
         seconds.append(end - start)
       }
       losses.append(progress.loss)
       start = end
     }
-    return Measurement(seconds: seconds, losses: losses)
+    let normStart = ProcessFacts.monotonicSeconds
+    for _ in 0..<repeatCount { _ = GradientClipping.norm(of: parameters.values) }
+    let added =
+      after.otherSeconds - before.otherSeconds + ProcessFacts.monotonicSeconds - normStart
+    return Measurement(
+      seconds: seconds, losses: losses, driverShare: added / (after.stepSeconds - before.stepSeconds))
   }
 
   /// The loss as the step driver wants it, with nothing to evaluate and nothing to write.
@@ -190,14 +201,14 @@ public struct TrainingBenchmark: Sendable {
         let second = x.layerNorm(
           weight: try vector(source, "norm2.weight", width), bias: try vector(source, "norm2.bias", width),
           epsilon: 1e-5)
-        let inner = try source.linear("linear1", from: width, to: 4 * width, hasBias: true)
-        let outer = try source.linear("linear2", from: 4 * width, to: width, hasBias: true)
+        let inner = try source.plainLinear("linear1", from: width, to: 4 * width, hasBias: true)
+        let outer = try source.plainLinear("linear2", from: 4 * width, to: width, hasBias: true)
         let hidden = inner.weight.forward(second, bias: inner.bias).gelu()
         x = x + outer.weight.forward(hidden, bias: outer.bias)
       }
       return x.reshaped(to: [batch, length, 1, width]).globalAveragePooled()
     }
-    let head = try weights.linear("head", from: 3 * width, to: 6, hasBias: true)
+    let head = try weights.plainLinear("head", from: 3 * width, to: 6, hasBias: true)
     let logits = head.weight.forward(Tensor.concatenatedColumns(means), bias: head.bias)
     return logits.crossEntropy(labels: labels).mean()
   }
@@ -224,7 +235,7 @@ public struct TrainingBenchmark: Sendable {
       }
       return x.globalAveragePooled()
     }
-    let head = try weights.linear("head", from: 128, to: 10, hasBias: true)
+    let head = try weights.plainLinear("head", from: 128, to: 10, hasBias: true)
     let logits = head.weight.forward(Tensor.concatenatedColumns(features), bias: head.bias)
     return logits.crossEntropy(labels: labels).mean()
   }

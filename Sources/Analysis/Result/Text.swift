@@ -3,8 +3,28 @@ import Foundation
 /// Numbers for people. Files for programs hold them exactly.
 enum Text {
   /// A share in percent with one decimal: "12.3 %".
-  static func percent(_ value: Double?) -> String {
-    value.map { fixed(100 * $0, 1) + " %" } ?? "–"
+  static func percent(_ value: Double?) -> String { percent(value, places: 1) }
+
+  /// A share in percent with so many decimals.
+  static func percent(_ value: Double?, places: Int) -> String {
+    value.map { fixed(100 * $0, places) + " %" } ?? "–"
+  }
+
+  /// A difference of shares in percentage points, with its sign: "+1.2", "−0.3".
+  static func points(_ value: Double?) -> String { signed(value) { fixed(100 * $0, 1) } }
+
+  /// A number with its sign, a plus before it too unless it is shown as 0.
+  static func signed(_ value: Double?, _ text: (Double) -> String) -> String {
+    guard let value, value.isFinite else { return "–" }
+    let shown = text(value)
+    return value > 0 && shown.contains { ("1"..."9").contains($0) } ? "+" + shown : shown
+  }
+
+  /// A p value: "0.043", "< 0.0001".
+  static func probability(_ value: Double?) -> String {
+    guard let value, value.isFinite else { return "–" }
+    if value < 0.0001 { return "< 0.0001" }
+    return fixed(value, value < 0.01 ? 4 : 3)
   }
 
   /// A number with `digits` decimals; "–" when unknown. A minus sign never stands before a zero.

@@ -79,6 +79,17 @@ struct AttentionWarnings {
     if definition.textGroups.isEmpty || Role.media.allSatisfy({ definition.groups(of: $0).isEmpty }) {
       warn("no_index", "no index can be formed: it needs groups that hold only text and only one medium")
     }
+    for medium in Role.media {
+      // What the caller left out is in the group other, and knows no index on purpose.
+      guard let group = definition.groups.first(where: { $0.roles.contains(medium) }), group.name != "other",
+        group.roles != [medium]
+      else { continue }
+      let others = group.roles.filter { $0 != medium }.map(\.rawValue)
+      warn(
+        "no_medium_index",
+        "no index for \(medium.rawValue): the group \(group.name.inQuotes) also holds \(others.joined(separator: ", ")); "
+          + "give \(medium.rawValue) a group of its own")
+    }
   }
 
   private mutating func addSampling(_ summary: AttentionSummary, _ records: [AttentionRecord]) {

@@ -26,6 +26,11 @@ struct SampleEstimator {
   /// One key a sample, or nil for independent samples.
   let clusterKeys: [String]?
 
+  /// Estimates over samples of these clusters.
+  init(_ interval: AttentionDefinition.Interval, clusterKeys: [String]?) {
+    (self.interval, self.clusterKeys) = (interval, clusterKeys)
+  }
+
   /// The clusters of these samples under the definition; a sample without a key is a cluster of its own.
   init(_ interval: AttentionDefinition.Interval, _ records: [AttentionRecord]) {
     self.interval = interval

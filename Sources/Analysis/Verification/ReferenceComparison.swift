@@ -58,7 +58,7 @@ public struct ReferenceComparison: Sendable {
   public init(
     _ reference: SafetensorsFile, model: any LanguageModel, tolerance: Tolerance = Tolerance()
   ) throws {
-    let file = ReferenceFile(reference.tensors, model: model)
+    let file = try ReferenceFile(reference.tensors, model: model)
     notCompared = file.leftovers.map { Leftover(name: $0.name, reason: $0.reason) }
     for group in file.cases {
       let inputs = try TraceInputs(

@@ -10,7 +10,8 @@ import TokenModel
 /// are compared where media stand under the same prefix. Also accepted: `attn.N` for `attention.N`, `hidden.last` for the
 /// state after the final norm, `inputs_embeds` for `embeddings`, `image_features` and `audio_features` for the rows a
 /// tower's projector gives, `vision.layer.N` for `vision.layers.N.output`, `vision.last_hidden_state` for what the tower of
-/// the family calls so, and `_f64` after an output for values computed in float64.
+/// the family calls so, and `_f64` after an output for values computed in float64. `PatchSupplies` says how patches of
+/// families with grids serve several cases.
 struct ReferenceFile {
   /// One output to compare.
   struct Output {
@@ -36,11 +37,28 @@ struct ReferenceFile {
   private(set) var cases: [Case] = []
   private(set) var leftovers: [Leftover] = []
 
-  init(_ tensors: [StoredTensor], model: any LanguageModel) {
+  /// - Throws: `StoredTensorError`.
+  init(_ tensors: [StoredTensor], model: any LanguageModel) throws {
     let inputNames = TraceInputs.textInputs + model.mediaInputs
     let known = Set(Trace.allNames(of: model))
     var cases: [String: Case] = [:]
+    let supplies = PatchSupplies(tensors, model: model)
+    var ofSupplies: [String: [Output]] = [:]
     for tensor in tensors {
+      if let prefix = supplies.prefix(of: tensor.name) {
+        let name = String(tensor.name.dropFirst(prefix.count + 1))
+        if let capture = PatchSupplies.capture(name), known.contains(capture) {
+          if tensor.shape.count > 1 {
+            ofSupplies[prefix, default: []].append(
+              Output(name: tensor.name, capture: capture, tensor: tensor))
+          } else {
+            leftovers.append(Leftover(name: tensor.name, reason: "segments of several lengths in one row"))
+          }
+        } else if !["pixel_values", "grid_thw"].contains(name) {
+          leftovers.append(Leftover(name: tensor.name, reason: "no tensor of a trace has this name"))
+        }
+        continue
+      }
       let parts = tensor.name.split(separator: ".", omittingEmptySubsequences: false).map(String.init)
       var isKnown = false
       for start in parts.indices where !isKnown {
@@ -59,6 +77,8 @@ struct ReferenceFile {
         leftovers.append(Leftover(name: tensor.name, reason: "no tensor of a trace has this name"))
       }
     }
+    self.cases = try supplies.cases(ofSupplies)
+    for (prefix, found) in cases { cases[prefix]?.inputs += try supplies.missing(found.inputs) }
     let shared = cases[""].map { $0.has("input_ids") ? [] : $0.inputs } ?? []
     for prefix in cases.keys.sorted() {
       guard let found = cases[prefix] else { continue }

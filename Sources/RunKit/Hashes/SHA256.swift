@@ -68,7 +68,8 @@ public struct SHA256: Sendable {
     let file = try OpenFile(url.path, for: .reading)
     var sha = SHA256()
     while true {
-      let block = try file.read(upTo: 1 << 20)
+      // Below the size from which the allocator asks the system for every block.
+      let block = try file.read(upTo: 1 << 16)
       if block.isEmpty { return sha.hexadecimal() }
       sha.update(block)
     }

@@ -51,6 +51,23 @@ public struct StoredTensor: Sendable {
     try self.init(name: name, elementType: .bf16, shape: shape, storage: StoredBytes(elements: halves))
   }
 
+  /// Numbers rounded to the nearest of a floating-point type; other types are an error.
+  ///
+  /// - Throws: `StoredTensorError.wrongElementType`; `.sizeMismatch` for another number of elements.
+  public init(name: String, shape: [Int], floats: [Float], roundingTo type: ElementType)
+    throws(StoredTensorError)
+  {
+    switch type {
+    case .f32: try self.init(name: name, shape: shape, floats: floats)
+    case .f64: try self.init(name: name, shape: shape, doubles: floats.map { Double($0) })
+    case .bf16: try self.init(name: name, shape: shape, roundingToBFloat16: floats)
+    case .f16:
+      let halves = floats.map { Float16($0) }
+      try self.init(name: name, elementType: .f16, shape: shape, storage: StoredBytes(elements: halves))
+    default: throw .wrongElementType(tensor: name, found: type, wanted: "rounded numbers")
+    }
+  }
+
   /// A tensor of type f64.
   public init(name: String, shape: [Int], doubles: [Double]) throws(StoredTensorError) {
     try self.init(name: name, elementType: .f64, shape: shape, storage: StoredBytes(elements: doubles))

@@ -70,6 +70,9 @@ public final class StepDriver {
     public internal(set) var evaluationSeconds = 0.0
     /// Seconds of everything else the driver does: logs, events, saving.
     public internal(set) var otherSeconds = 0.0
+
+    /// Nothing spent yet.
+    public init() {}
   }
 
   static let logName = "log.jsonl"
@@ -169,7 +172,11 @@ public final class StepDriver {
       report.tokens += loss.tokenCount
       if part == 0 { details = loss.details }
       guard loss.weight > 0 else { continue }
-      Self.add(tape.gradients(of: loss.sum, for: leaves, retaining: false), to: &gradients)
+      let found = tape.gradients(of: loss.sum, for: leaves + loss.probes, retaining: false)
+      if part == 0, let figures = loss.figures {
+        details += figures(Array(found.dropFirst(leaves.count)), loss.weight)
+      }
+      Self.add(Array(found.prefix(leaves.count)), to: &gradients)
     }
     let learningRate = options.schedule.learningRate(at: state.step)
     var norm = 0.0

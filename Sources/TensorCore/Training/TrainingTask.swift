@@ -31,6 +31,11 @@ public struct TrainingPlace: Sendable {
   public let partCount: Int
   /// Whether the step goes into the log, so that further figures are welcome.
   public let isLogged: Bool
+
+  /// A part of a step.
+  public init(step: Int, part: Int, partCount: Int, isLogged: Bool) {
+    (self.step, self.part, self.partCount, self.isLogged) = (step, part, partCount, isLogged)
+  }
 }
 
 /// The loss of a batch, not yet divided by what it was summed over.
@@ -43,6 +48,11 @@ public struct TrainingLoss {
   public let tokenCount: Int
   /// Further figures for the log, by tag.
   public let details: [(tag: String, value: Double)]
+  /// Tensors of the pass whose gradients make more figures for the log, such as its inputs.
+  public var probes: [Tensor] = []
+  /// Makes the figures from the gradients of the probes, nil where the loss does not depend on one, of the sum over the
+  /// part, whose weight is given too.
+  public var figures: ((_ gradients: [Tensor?], _ weight: Double) -> [(tag: String, value: Double)])?
 
   /// - Parameters:
   ///   - sum: One element.

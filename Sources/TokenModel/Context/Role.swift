@@ -21,6 +21,16 @@ public enum Role: String, Sendable, CaseIterable, Hashable {
 
   /// Whether indices count this role as text.
   public var isText: Bool { self == .instruction || self == .question || self == .response }
+  /// The modality of a row: text also for bos and system; nil for separators, which belong to none.
+  public var modality: Modality? {
+    switch self {
+    case .image: .image
+    case .audio: .audio
+    case .video: .video
+    case .separator: nil
+    case .bos, .system, .instruction, .question, .response: .text
+    }
+  }
   /// The roles of media.
   public static let media: [Role] = [.image, .audio, .video]
 }

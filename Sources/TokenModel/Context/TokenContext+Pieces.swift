@@ -53,6 +53,7 @@ extension TokenContext {
       segments: segments, positions: positions.selecting(rows), roles: rows.map { roles[$0] }, mask: .full,
       phase: phase)
     context.joinsSequences = joinsSequences
+    context.adaptedModalities = adaptedModalities
     return context
   }
 }

@@ -24,6 +24,13 @@ public struct TokenContext: Sendable {
   /// Whether linear layers may multiply the rows of all sequences in one product: quicker, but the last bits of a
   /// sequence then depend on what else is in the batch. For training only.
   public var joinsSequences = false
+  /// Partial-modality inference: the modalities on whose prompt rows adapters act; nil for every row.
+  ///
+  /// The base layers see all rows either way. Rows of a decode step are adapted whatever this says: the intervention is on
+  /// the prompt alone.
+  ///
+  /// Source: Wei et al., "MokA", NeurIPS 2025, section 3.
+  public var adaptedModalities: Set<Modality>?
   /// Whether no row depends on later prompt rows, so that a cached prefix may be used again.
   public var promptIsCausal: Bool { mask == .causal }
 
@@ -70,6 +77,25 @@ public struct TokenContext: Sendable {
   public init(roles: [Role], mask: AttentionMask = .causal) {
     self.init(
       segments: .single(roles.count), positions: Array(0..<roles.count), roles: roles, mask: mask)
+  }
+
+  /// Rows of one role outside any conversation, such as those of a tower: no positions, and all of a segment see each other.
+  static func rows(lengths: [Int], role: Role) -> TokenContext {
+    let segments = RowSegments(lengths: lengths)
+    return TokenContext(
+      segments: segments, positions: [Int](repeating: 0, count: segments.rowCount),
+      roles: [Role](repeating: role, count: segments.rowCount), mask: .full)
+  }
+
+  /// For every row whether adapters act on it; nil if they act on all.
+  ///
+  /// Text is every role that counts as text, and what surrounds it: bos and system. Separators of media belong to no
+  /// modality, so adapters act on them only where nothing is left out.
+  public var adaptedRows: [Bool]? {
+    guard let adaptedModalities, phase == .prefill else { return nil }
+    return roles.map { role in
+      role.modality.map(adaptedModalities.contains) ?? false
+    }
   }
 
   /// The rows of queries and keys of each sequence when keys of sequence s start at row `keyStarts[s]`.

@@ -4,17 +4,20 @@ import TensorCore
 
 /// The items of a data file, read one by one.
 ///
-/// Three forms are recognised:
+/// Four forms are recognised:
 /// - AVDigits-QA: JSON lines `{"t": type, "q": question, "y": answer, "i": image row, "u": audio row, "h": hint, "r": 1}`
 ///   with the media as rows of a safetensors file beside it;
 /// - LLaVA: a JSON array (or lines) of `{"id", "image", "audio", "conversations": [{"from", "value"}]}`, media as
 ///   `file/row` or paths;
+/// - messages: the same with `{"id", "images", "audios", "videos", "messages": [{"role", "content"}]}`, contents as text or
+///   as lists of `{"type": "text", "text"}` and `{"type": "image"}`;
 /// - lines `{"id", "text", "image", "audio", "answer"}` with media paths.
 public struct DataSet: Sendable {
   /// How records are written.
   public enum Format: String, Sendable, CaseIterable {
     case questions = "qa"
     case conversations = "llava"
+    case messages = "messages"
     case records = "records"
   }
 
@@ -97,6 +100,7 @@ public struct DataSet: Sendable {
       throw .malformedRecord(path: path, line: 1, reason: "expected an object, found \(record.kind)")
     }
     if object["conversations"] != nil { return .conversations }
+    if object["messages"] != nil { return .messages }
     if object["q"] != nil { return .questions }
     if object["text"] != nil { return .records }
     throw .unknownFormat(path: path, found: object.keys.joined(separator: ", "))
@@ -109,6 +113,11 @@ public struct DataSet: Sendable {
     case .conversations:
       Modality.media.flatMap { modality -> [String] in
         guard let value = record[modality.rawValue] else { return [] }
+        return (value.arrayValue ?? [value]).compactMap { $0.stringValue.flatMap(Self.tableRow)?.table }
+      }
+    case .messages:
+      Modality.media.flatMap { modality -> [String] in
+        guard let value = record[modality.rawValue + "s"] else { return [] }
         return (value.arrayValue ?? [value]).compactMap { $0.stringValue.flatMap(Self.tableRow)?.table }
       }
     case .records, nil: []
@@ -135,7 +144,7 @@ public struct DataSet: Sendable {
   }
 
   /// What a message calls item `index`.
-  private func place(_ index: Int) -> String {
+  func place(_ index: Int) -> String {
     let id = (try? records.value(at: index))?["id"].flatMap { $0.stringValue ?? $0.intValue.map(String.init) }
     let place = records.isArray ? "record \(index)" : "line \(records.line(of: index))"
     return place + (id.map { " (id \($0.inQuotes))" } ?? "")
@@ -143,20 +152,10 @@ public struct DataSet: Sendable {
 
   /// One item with its media.
   ///
-  /// - Parameter model: Reads media files as this model takes them.
+  /// - Parameter source: Media files are read as this model takes them, or this checkpoint with its preprocessing.
   /// - Throws: `DataSetError` (`.badMedium` for a medium that cannot be read), `PromptError`.
-  public func sample(at index: Int, for model: any LanguageModel) throws -> Sample {
-    try sample(at: index, with: MediaReader(model))
-  }
-
-  /// One item with its media, as the preprocessing of a checkpoint makes them.
-  ///
-  /// - Throws: As `sample(at:for:)`.
-  public func sample(at index: Int, for checkpoint: Checkpoint) throws -> Sample {
-    try sample(at: index, with: checkpoint.mediaReader)
-  }
-
-  private func sample(at index: Int, with reader: MediaReader) throws -> Sample {
+  public func sample(at index: Int, for source: any MediaSource) throws -> Sample {
+    let reader = source.mediaReader
     guard 0..<records.count ~= index else {
       throw DataSetError.indexOutOfRange(path: url.path, index: index, count: records.count)
     }
@@ -168,6 +167,7 @@ public struct DataSet: Sendable {
     switch format {
     case .questions: return try question(record, index)
     case .conversations: return try conversation(record, index, reader)
+    case .messages: return try messages(record, index, reader)
     case .records: return try plainRecord(record, index, reader)
     }
   }
@@ -181,6 +181,7 @@ public struct DataSet: Sendable {
     case .conversations:
       let last = record["conversations"]?.arrayValue?.last?["from"]?.stringValue
       return last == "gpt" || last == "assistant"
+    case .messages: return record["messages"]?.arrayValue?.last?["role"]?.stringValue == "assistant"
     }
   }
 
@@ -194,7 +195,7 @@ public struct DataSet: Sendable {
     return Set(["type", "hint"].filter { record[$0]?.stringValue != nil } + members.map { $0.key })
   }
 
-  private func string(_ key: String, _ record: JSONObject, _ index: Int) throws(DataSetError) -> String {
+  func string(_ key: String, _ record: JSONObject, _ index: Int) throws(DataSetError) -> String {
     guard let value = record[key] else {
       throw .missingKey(path: url.path, record: place(index), key: key)
     }
@@ -211,7 +212,7 @@ public struct DataSet: Sendable {
     return try string(key, record, index)
   }
 
-  private func name(_ record: JSONObject, _ index: Int) throws(DataSetError) -> String {
+  func name(_ record: JSONObject, _ index: Int) throws(DataSetError) -> String {
     guard let value = record["id"], !value.isNull else {
       let stem = Self.stem(of: url)
       let digits = String(index)
@@ -291,25 +292,28 @@ public struct DataSet: Sendable {
       : Sample(index: index, id: id, media: media, question: text, answer: answer, tags: tags)
   }
 
-  /// The media of a record: `image`, `audio`, `video` as one name or a list.
-  private func media(_ record: JSONObject, _ index: Int, _ reader: MediaReader) throws -> [Medium] {
+  /// The media of a record: `image`, `audio`, `video`, or `images` and so on, as one name or a list.
+  func media(_ record: JSONObject, _ index: Int, _ reader: MediaReader, plural: Bool = false) throws
+    -> [Medium]
+  {
     var media: [Medium] = []
     for modality in Modality.media {
-      guard let value = record[modality.rawValue], !value.isNull else { continue }
+      let key = plural ? modality.rawValue + "s" : modality.rawValue
+      guard let value = record[key], !value.isNull else { continue }
       for entry in value.arrayValue ?? [value] {
         guard let name = entry.stringValue else {
           throw DataSetError.wrongKind(
-            path: url.path, record: place(index), key: modality.rawValue, found: entry.kind,
+            path: url.path, record: place(index), key: key, found: entry.kind,
             expected: "a path or file/row")
         }
         guard name.utf8.count <= Self.pathLimit, Self.isPlain(name) else {
           throw DataSetError.wrongKind(
-            path: url.path, record: place(index), key: modality.rawValue,
+            path: url.path, record: place(index), key: key,
             found: "a name of \(name.utf8.count) bytes",
             expected: "a path of at most \(Self.pathLimit) bytes without control characters")
         }
         if let (table, row) = Self.tableRow(name), let rows = tables[table] {
-          media.append(try rows.medium(modality, row: row, record: place(index), key: modality.rawValue))
+          media.append(try rows.medium(modality, row: row, record: place(index), key: key))
         } else {
           media.append(try medium(modality, file(name, index), name, index, reader))
         }
@@ -347,7 +351,7 @@ public struct DataSet: Sendable {
   }
 
   /// `type`, `hint` and everything under `tags` with a text.
-  private func tags(_ record: JSONObject, _ index: Int) throws(DataSetError) -> [String: String] {
+  func tags(_ record: JSONObject, _ index: Int) throws(DataSetError) -> [String: String] {
     var tags: [String: String] = [:]
     for key in ["type", "hint", "category"] {
       if let value = try optionalString(key, record, index) { tags[key] = value }

@@ -1,5 +1,16 @@
 public import Foundation
 
+/// What says how media are read: a model by itself, or a checkpoint with the preprocessing of its folder.
+public protocol MediaSource {
+  /// Reads media as they are taken.
+  var mediaReader: MediaReader { get }
+}
+
+extension LanguageModel {
+  /// With the preprocessing that the family itself has.
+  public var mediaReader: MediaReader { MediaReader(self) }
+}
+
 /// Reads media from files as a model takes them.
 public struct MediaReader: Sendable {
   private let model: any LanguageModel

@@ -57,6 +57,12 @@ public struct Generator {
     endIDs = Set(model.decoder.configuration.endIDs)
   }
 
+  /// - Parameter checkpoint: Its end ids end an answer unless `endIDs` is changed.
+  public init(_ checkpoint: Checkpoint) {
+    self.init(checkpoint.model)
+    endIDs = Set(checkpoint.endIDs)
+  }
+
   /// Answers a batch.
   ///
   /// - Parameters:

@@ -23,6 +23,11 @@ public struct KeyLayout: Sendable, Equatable {
     self.init(parts: parts.map { Part(prefix: $0.key, alternatives: $0.value) })
   }
 
+  /// The layout with more parts.
+  func adding(_ more: KeyValuePairs<String, [String]>) -> KeyLayout {
+    KeyLayout(parts: parts + KeyLayout(more).parts)
+  }
+
   private init(parts: [Part]) {
     // A name belongs to the longest prefix that fits.
     self.parts = parts.sorted { ($0.prefix.utf8.count, $1.prefix) > ($1.prefix.utf8.count, $0.prefix) }
@@ -30,7 +35,7 @@ public struct KeyLayout: Sendable, Equatable {
 
   /// The layout with one prefix for each part: the first alternative some tensor has, else the first of all, so that an
   /// error names a tensor.
-  func resolved(in names: [String]) -> KeyLayout {
+  public func resolved(in names: [String]) -> KeyLayout {
     KeyLayout(
       parts: parts.map { part in
         let found = part.alternatives.first { prefix in
@@ -46,6 +51,27 @@ public struct KeyLayout: Sendable, Equatable {
       return (part.alternatives.first ?? part.prefix) + own.dropFirst(part.prefix.count)
     }
     return own
+  }
+
+  /// What modules and tensors are called in the model classes of transformers since 4.52, whose names adapters carry: the
+  /// decoder, the towers and the projector stand in `model`, the output layer beside it.
+  public func moduleName(of own: String) -> String {
+    for part in parts where own == part.prefix || own.hasPrefix(part.prefix + ".") {
+      let inner = part.alternatives.filter { $0.hasPrefix("model.") }.min { $0.utf8.count < $1.utf8.count }
+      let outer = part.alternatives.first { $0 == part.prefix }
+      return (inner ?? outer ?? part.alternatives.first ?? part.prefix) + own.dropFirst(part.prefix.count)
+    }
+    return own
+  }
+
+  /// Every name a module or tensor of the family is known by, that of today's classes first.
+  public func moduleNames(of own: String) -> [String] {
+    for part in parts where own == part.prefix || own.hasPrefix(part.prefix + ".") {
+      let rest = own.dropFirst(part.prefix.count)
+      let first = moduleName(of: own)
+      return [first] + part.alternatives.map { $0 + rest }.filter { $0 != first }
+    }
+    return [own]
   }
 
   /// The family's own name of a tensor of a file, whichever alternative it uses; nil where it belongs to no part.

@@ -27,6 +27,8 @@ public final class LLaMADecoder: Sendable {
     let down: any LinearLayer  // mlp.down_proj
 
     var linears: [any LinearLayer] { [query, key, value, output, gate, up, down] }
+    /// Whether a row of the feed-forward depends on others, so that rows cannot go through it in pieces.
+    var feedForwardMixesRows: Bool { gate.mixesRows || up.mixesRows || down.mixesRows }
 
     func releasePages() {
       for linear in linears { linear.releasePages() }
@@ -149,6 +151,10 @@ public final class LLaMADecoder: Sendable {
     return logits(hidden, pass)
   }
 
+  /// Whether no row of a prompt depends on later rows of it, so that the keys and values of a beginning could serve another
+  /// prompt that begins alike; not with an adapter whose rows look at each other, such as MokA.
+  public var promptIsCausal: Bool { !layers.contains { $0.linears.contains(where: \.mixesRows) } }
+
   /// Bytes of all layers and the output layer as they are stored.
   public var storedByteCount: Int {
     matrices.reduce((head as? Linear)?.weight.storedByteCount ?? 0) { $0 + $1.storedByteCount }
@@ -238,28 +244,31 @@ public final class LLaMADecoder: Sendable {
     let normed = pass.site(
       .attentionNorm, layer: index, self.normed(hidden, layer.inputNorm, isOutput: false))
     let query = pass.site(
-      .query, layer: index, rotated(layer.query(normed, context), norm: layer.queryNorm, tables))
+      .query, layer: index,
+      pass.site(
+        .unplacedQuery, layer: index,
+        headNormed(layer.query(normed, context), layer.queryNorm)
+      ).rotated(cosine: tables.cosine, sine: tables.sine))
     let key = pass.site(
-      .key, layer: index, rotated(layer.key(normed, context), norm: layer.keyNorm, tables))
+      .key, layer: index,
+      pass.site(.unplacedKey, layer: index, headNormed(layer.key(normed, context), layer.keyNorm))
+        .rotated(cosine: tables.cosine, sine: tables.sine))
     return (query, key, pass.site(.value, layer: index, layer.value(normed, context)))
   }
 
-  /// Heads after their norm, if the model has one, and the rotation.
-  private func rotated(
-    _ heads: Tensor, norm: HeadNorm?, _ tables: (cosine: Tensor, sine: Tensor)
-  ) -> Tensor {
+  /// Heads after their norm, if the model has one.
+  private func headNormed(_ heads: Tensor, _ norm: HeadNorm?) -> Tensor {
     let size = configuration.headSize
     let single = [heads.count / size, size]
     switch norm {
-    case nil: return heads.rotated(cosine: tables.cosine, sine: tables.sine)
+    case nil: return heads
     case .rms(let weight):
       return heads.reshaped(to: single).rmsNorm(weight: weight, epsilon: configuration.normEpsilon)
-        .reshaped(to: heads.shape).rotated(cosine: tables.cosine, sine: tables.sine)
+        .reshaped(to: heads.shape)
     case .layer(let weight, let bias):
       let (ones, zeros) = (Tensor(repeating: 1, shape: [size]), Tensor(zeros: [size]))
       let normed = heads.reshaped(to: single).layerNorm(weight: ones, bias: zeros, epsilon: 1e-5)
-      return (normed.reshaped(to: heads.shape) * weight + bias)
-        .rotated(cosine: tables.cosine, sine: tables.sine)
+      return normed.reshaped(to: heads.shape) * weight + bias
     }
   }
 
@@ -268,7 +277,7 @@ public final class LLaMADecoder: Sendable {
       pass.isWatched($0, layer: index)
     }
     // A tape keeps the inner states anyway, or a checkpoint asks for the same products both times.
-    if isWatched || hidden.isTracked || pass.options.checkpointing != nil {
+    if isWatched || hidden.isTracked || pass.options.checkpointing != nil || layer.feedForwardMixesRows {
       return feedForwardRows(layer, index, hidden, pass)
     }
     // Without a watcher the rows go through in pieces, so that the inner width costs no memory of its own.

@@ -10,8 +10,15 @@ public protocol LinearLayer: Sendable {
   ///
   /// - Parameter context: The context of exactly these rows.
   func callAsFunction(_ x: Tensor, _ context: TokenContext) -> Tensor
+  /// Whether the output of a row depends on other rows of its sequence, so that rows must not be given in pieces.
+  var mixesRows: Bool { get }
   /// Gives mapped pages back to the system.
   func releasePages()
+}
+
+extension LinearLayer {
+  /// Every row by itself, as in most layers.
+  public var mixesRows: Bool { false }
 }
 
 /// y = x Wᵀ + b.

@@ -11,6 +11,10 @@ public struct WeightSource {
   private let tensors: Tensors
   private var prefix = ""
   private var layout = KeyLayout.identity
+  /// The layout with all alternatives, for the names of modules.
+  private var modules = KeyLayout.identity
+  private var replace: ((_ name: String, _ shape: [Int]) throws -> Tensor?)?
+  private var wrap: ((_ layer: Linear, _ site: LinearSite) throws -> any LinearLayer)?
 
   /// - Parameter tensors: The weight files of a checkpoint.
   public init(_ tensors: ShardedTensors) { self.tensors = .files(tensors) }
@@ -35,10 +39,41 @@ public struct WeightSource {
   ///
   /// Tensors in memory carry the family's own names.
   public func with(_ layout: KeyLayout) -> WeightSource {
-    guard case .files(let files) = tensors else { return self }
     var source = self
-    source.layout = layout.resolved(in: files.names)
+    source.modules = layout
+    if case .files(let files) = tensors { source.layout = layout.resolved(in: files.names) }
     return source
+  }
+
+  /// The same source with some tensors from elsewhere, such as those that are trained.
+  ///
+  /// - Parameter find: Asked for every tensor by the family's own name before the files are; nil for that of the files.
+  public func replacing(_ find: @escaping (_ name: String, _ shape: [Int]) throws -> Tensor?) -> WeightSource
+  {
+    var source = self
+    source.replace = find
+    return source
+  }
+
+  /// The same source with something around linear layers, such as adapters.
+  ///
+  /// - Parameter wrap: Given every linear layer as it is made; gives the layer itself or another one with its sizes.
+  public func wrapping(
+    _ wrap: @escaping (_ layer: Linear, _ site: LinearSite) throws -> any LinearLayer
+  ) -> WeightSource {
+    var source = self
+    source.wrap = wrap
+    return source
+  }
+
+  /// A tensor that stands in for one of the files, of the right shape.
+  private func replacement(_ name: String, shape: [Int]) throws -> Tensor? {
+    guard let tensor = try replace?(prefix + name, shape) else { return nil }
+    guard tensor.shape == shape else {
+      throw ConfigurationError.wrongShape(
+        path: place, tensor: prefix + name, found: tensor.shape, expected: shape)
+    }
+    return tensor
   }
 
   /// Where the tensors come from, for messages.
@@ -73,11 +108,12 @@ public struct WeightSource {
   ///
   /// - Throws: `ConfigurationError.missingTensor`, `.wrongShape`; `StoredTensorError` for a type without floats.
   public func matrix(_ name: String, rows: Int, columns: Int) throws -> LinearWeight {
+    if let tensor = try replacement(name, shape: [rows, columns]) { return LinearWeight(tensor) }
     switch tensors {
     case .files(let files):
-      try quantised(files, name, rows: rows, columns: columns)
+      return try quantised(files, name, rows: rows, columns: columns)
         ?? LinearWeight(stored(files, name, shape: [rows, columns]))
-    case .memory: LinearWeight(try tensor(name, shape: [rows, columns]))
+    case .memory: return LinearWeight(try tensor(name, shape: [rows, columns]))
     }
   }
 
@@ -86,6 +122,7 @@ public struct WeightSource {
   /// - Parameter shape: As the file has it; the first axis counts the rows of the matrix.
   public func matrix(_ name: String, shape: [Int]) throws -> LinearWeight {
     let flat = [shape[0], shape.dropFirst().reduce(1, *)]
+    if let tensor = try replacement(name, shape: shape) { return LinearWeight(tensor.reshaped(to: flat)) }
     switch tensors {
     case .files(let files):
       let stored = try stored(files, name, shape: shape)
@@ -98,6 +135,7 @@ public struct WeightSource {
 
   /// A small tensor in float32.
   public func tensor(_ name: String, shape: [Int]) throws -> Tensor {
+    if let tensor = try replacement(name, shape: shape) { return tensor }
     switch tensors {
     case .files(let files): return Tensor(try stored(files, name, shape: shape).floats(), shape: shape)
     case .memory(let place, let find):
@@ -112,10 +150,25 @@ public struct WeightSource {
     }
   }
 
-  /// A linear layer `name.weight` with, if asked for, `name.bias`.
+  /// A linear layer `name.weight` with, if asked for, `name.bias`, and what is put around it.
   public func linear(_ name: String, from inputSize: Int, to outputSize: Int, hasBias: Bool = false) throws
-    -> Linear
+    -> any LinearLayer
   {
+    let layer = try plainLinear(name, from: inputSize, to: outputSize, hasBias: hasBias)
+    guard let wrap else { return layer }
+    let site = LinearSite(
+      name: prefix + name, layout: modules, inputSize: inputSize, outputSize: outputSize, hasBias: hasBias)
+    let wrapped = try wrap(layer, site)
+    require(
+      wrapped.inputSize == inputSize && wrapped.outputSize == outputSize,
+      "\(prefix + name) was wrapped by a layer of other sizes")
+    return wrapped
+  }
+
+  /// A linear layer `name.weight` with, if asked for, `name.bias`, and nothing around it.
+  public func plainLinear(
+    _ name: String, from inputSize: Int, to outputSize: Int, hasBias: Bool = false
+  ) throws -> Linear {
     Linear(
       weight: try matrix(name + ".weight", rows: outputSize, columns: inputSize),
       bias: hasBias ? try tensor(name + ".bias", shape: [outputSize]) : nil)

@@ -2,6 +2,7 @@ public import RunKit
 
 /// Why an image or audio file cannot be used.
 public enum MediaError: DescribedError {
+  case empty(path: String)
   case badHeader(path: String, offset: Int, expected: String)
   case truncated(path: String, found: Int, expected: Int)
   case trailingBytes(path: String, offset: Int)
@@ -20,6 +21,7 @@ public enum MediaError: DescribedError {
 
   /// The cases, by their word in machine-readable output.
   public enum Code: String, CaseIterable, Sendable {
+    case empty = "media_empty"
     case badHeader = "media_bad_header"
     case truncated = "media_truncated"
     case trailingBytes = "media_trailing_bytes"
@@ -37,6 +39,7 @@ public enum MediaError: DescribedError {
   /// Which case this is.
   public var code: Code {
     switch self {
+    case .empty: .empty
     case .badHeader: .badHeader
     case .truncated: .truncated
     case .trailingBytes: .trailingBytes
@@ -60,7 +63,8 @@ public enum MediaError: DescribedError {
   /// The file concerned.
   public var path: String? {
     switch self {
-    case .badHeader(let path, _, _), .truncated(let path, _, _), .trailingBytes(let path, _),
+    case .empty(let path), .badHeader(let path, _, _), .truncated(let path, _, _),
+      .trailingBytes(let path, _),
       .badSample(let path, _, _, _), .unsupportedFormat(let path, _, _), .tooLarge(let path, _, _, _),
       .wrongSampleRate(let path, _, _), .wrongLength(let path, _, _), .wrongImageSize(let path, _, _),
       .unsupportedShape(let path, _, _), .notDecodable(let path, _), .noStream(let path, _):
@@ -71,6 +75,7 @@ public enum MediaError: DescribedError {
   /// What, where, found and expected.
   public var errorDescription: String? {
     switch self {
+    case .empty(let path): "\(path): the file is empty"
     case .badHeader(let path, let offset, let expected): "\(path): at byte \(offset): expected \(expected)"
     case .truncated(let path, let found, let expected):
       "\(path): the file ends after \(found) bytes, its header promises \(expected)"
@@ -100,7 +105,7 @@ public enum MediaError: DescribedError {
     switch self {
     case .badHeader(_, 0, _):
       "convert other kinds of file: 'ffmpeg -i FILE out.wav' for audio, 'ffmpeg -i FILE out.pgm' for images"
-    case .badHeader, .truncated, .trailingBytes, .badSample:
+    case .empty, .badHeader, .truncated, .trailingBytes, .badSample:
       "check that the file was copied completely, or write it again from its source"
     case .unsupportedFormat:
       "convert the file: 'ffmpeg -i FILE out.wav' for audio, 'ffmpeg -i FILE out.pgm' for images"

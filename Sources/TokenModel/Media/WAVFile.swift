@@ -71,6 +71,25 @@ public struct WAVFile: Sendable, Equatable {
     (sampleRate, channelCount) = (format.sampleRate, format.channelCount)
   }
 
+  /// How long the sound would be that a header promises; nil where the header does not say it plainly.
+  ///
+  /// - Parameter start: The first bytes of a file.
+  static func promisedSeconds(_ start: [UInt8]) -> Double? {
+    func number(_ offset: Int) -> Int { (0..<4).reduce(0) { $0 | Int(start[offset + $1]) << (8 * $1) } }
+    var (offset, bytesPerSecond) = (12, 0)
+    while offset + 8 <= start.count {
+      let size = number(offset + 4)
+      switch Array(start[offset..<offset + 4]) {
+      case Array("fmt ".utf8) where size >= 16 && offset + 24 <= start.count:
+        bytesPerSecond = number(offset + 16)
+      case Array("data".utf8): return bytesPerSecond > 0 ? Double(size) / Double(bytesPerSecond) : nil
+      default: break
+      }
+      offset += 8 + size + size % 2
+    }
+    return nil
+  }
+
   /// How a sample is stored.
   private enum Encoding {
     case unsigned8, signed16, signed24, signed32, float32, float64

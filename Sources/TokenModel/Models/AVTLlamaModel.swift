@@ -21,7 +21,7 @@ public struct AVTLlamaModel: LanguageModel {
     let placeholderID: Int
     let mean: Float
     let standardDeviation: Float
-    let projection: Linear  // image_embed, audio_embed
+    let projection: any LinearLayer  // image_embed, audio_embed
     let positions: Tensor  // image_position, audio_position: [rows, hidden]
     let modality: Tensor  // the row of modality_embed: [hidden]
   }
@@ -192,9 +192,8 @@ public struct AVTLlamaModel: LanguageModel {
     let (rows, hidden) = (embedding.positions.shape[0], embedding.positions.shape[1])
     let count = inputs.rows / rows
     require(inputs.rows == count * rows, "\(inputs.rows) input rows for media of \(rows)")
-    let projected = embedding.projection.weight.forward(
-      inputs, segments: RowSegments(lengths: Array(repeating: rows, count: count)),
-      bias: embedding.projection.bias)
+    let projected = embedding.projection(
+      inputs, .rows(lengths: Array(repeating: rows, count: count), role: modality.role ?? .image))
     return
       (projected.reshaped(to: [count, rows, hidden]) + embedding.positions + embedding.modality)
       .reshaped(to: [count * rows, hidden])

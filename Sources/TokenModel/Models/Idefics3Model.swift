@@ -6,7 +6,8 @@ public import TensorCore
 ///
 ///     tile rows = modality_projection(pixel shuffle(encoder(tile)))
 ///
-/// The marks are ids of the text: `<row_1_col_1>`, `<global-img>` and so on. Their rows have the role separator.
+/// The marks are ids of the text: `<row_1_col_1>`, `<global-img>` and so on. Their rows have the role separator. The frames of
+/// a video are tiles with the time of each in the text.
 ///
 /// Sources: Laurençon et al., "Building and better understanding vision-language models", 2024, arXiv:2408.12637, section 3;
 /// Marafioti et al., "SmolVLM", 2025, arXiv:2504.05299, section 2.
@@ -31,9 +32,9 @@ public struct Idefics3Model: LanguageModel {
   public let tower: IdeficsVisionTower
   private let imageID: Int
   /// The side of the tiles the tower was made for.
-  private let side: Int
-  /// The modalities of media the model takes.
-  public let modalities: [Modality] = [.image]
+  let side: Int
+  /// The modalities of media the model takes: images, and of SmolVLM videos.
+  public let modalities: [Modality]
 
   /// - Throws: `ConfigurationError`, `StoredTensorError`.
   public init(_ reader: ConfigurationReader, weights source: WeightSource) throws {
@@ -51,6 +52,8 @@ public struct Idefics3Model: LanguageModel {
         expected: "a divisor of the patches along a side of vision_config.image_size")
     }
     let fallback = 128_257
+    modalities =
+      try reader.string("model_type", default: "") == Self.smolModelType ? [.image, .video] : [.image]
     imageID = try reader.integer(
       "image_token_id", in: 0...(text.vocabularySize - 1),
       default: fallback < text.vocabularySize ? fallback : nil)
@@ -63,8 +66,16 @@ public struct Idefics3Model: LanguageModel {
   public var towers: [(tower: TensorName.Tower, layerCount: Int)] { [(.vision, tower.layerCount)] }
   /// The encoder's output after its last norm.
   public func lastHiddenState(of tower: TensorName.Tower) -> String { "vision.finalNorm" }
-  /// `image_token_id`.
-  public func placeholderID(of modality: Modality) -> Int? { modality == .image ? imageID : nil }
+  /// `image_token_id`, also of the frames of a video.
+  public func placeholderID(of modality: Modality) -> Int? { modalities.contains(modality) ? imageID : nil }
+  /// A video has a mark of its own in a text.
+  public func placeholderText(of modality: Modality, _ tokenizer: any Tokenizer) -> String? {
+    modality == .video && modalities.contains(.video) ? "<video>" : tokenizer.piece(imageID)
+  }
+  /// The processor lays out conversations with videos in its own way, whatever the folder says.
+  public func usesChatTemplate(for sample: Sample) -> Bool {
+    !sample.media.contains { $0.modality == .video }
+  }
 
   /// One tile of the tower's size, all 0.
   public func exampleMedium(of modality: Modality) -> Medium? {
@@ -77,6 +88,9 @@ public struct Idefics3Model: LanguageModel {
 
   /// Checks that an image is normalised tiles, square and of whole blocks of patches.
   public func validate(_ medium: Medium, sample: String) throws(PromptError) {
+    if medium.modality == .video && modalities.contains(.video) {
+      return try validateVideo(medium, sample: sample)
+    }
     guard medium.modality == .image else {
       throw .unsupportedModality(
         sample: sample, modality: medium.modality.rawValue, supported: modalities.map(\.rawValue))
@@ -178,7 +192,7 @@ public struct Idefics3Model: LanguageModel {
   public func format(_ sample: Sample) throws -> [FormattedPart] {
     guard sample.turns.last?.speaker == .user else { throw PromptError.noUserTurn(sample: sample.id) }
     var parts: [FormattedPart] = [.begin]
-    var images = sample.media.filter { $0.modality == .image }[...]
+    var media = sample.media[...]
     for turn in sample.turns {
       let name = turn.speaker.rawValue.prefix(1).uppercased() + turn.speaker.rawValue.dropFirst()
       let role: Role =
@@ -191,10 +205,12 @@ public struct Idefics3Model: LanguageModel {
       let startsWithImage = content.first == .placeholder(.image)
       parts.append(.text(name + (startsWithImage ? ":" : ": "), role: .instruction))
       for part in content {
-        if case .placeholder = part, let image = images.first {
-          images.removeFirst()
-          try validate(image, sample: sample.id)
-          parts += imageParts(image)
+        if case .placeholder(let modality) = part,
+          let place = media.firstIndex(where: { $0.modality == modality })
+        {
+          let medium = media.remove(at: place)
+          try validate(medium, sample: sample.id)
+          parts += writtenParts(of: medium) ?? []
         } else {
           parts.append(part)
         }
@@ -202,6 +218,11 @@ public struct Idefics3Model: LanguageModel {
       parts.append(.text("<end_of_utterance>\n", role: .instruction))
     }
     return parts + [.text("Assistant:", role: .instruction)]
+  }
+
+  /// The marks of the tiles are text that the processor writes.
+  public func writtenParts(of medium: Medium) -> [FormattedPart]? {
+    medium.modality == .video ? videoParts(medium) : imageParts(medium)
   }
 
   /// The rows of an image with the marks of its tiles.

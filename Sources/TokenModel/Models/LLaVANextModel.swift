@@ -16,15 +16,9 @@ public struct LLaVANextModel: LanguageModel {
   /// One line about the family.
   public static let summary =
     "LLaVA-NeXT (1.6): CLIP on an overview and tiles, padding left out, newline rows"
-  /// How the parts are called before transformers 4.52 and by 5, and from 4.52 to 4.57.
-  public static let keys = KeyLayout([
-    "model": ["language_model.model", "model.language_model"],
-    "lm_head": ["language_model.lm_head", "lm_head"],
-    "vision_tower": [
-      "model.vision_tower.vision_model", "vision_tower.vision_model", "model.vision_tower", "vision_tower",
-    ],
-    "multi_modal_projector": ["model.multi_modal_projector", "multi_modal_projector"],
-    "image_newline": ["model.image_newline", "image_newline"],
+  /// How the parts are called: those of LLaVA, and the newline row.
+  public static let keys = LLaVAModel.keys.adding([
+    "image_newline": ["model.image_newline", "image_newline"]
   ])
 
   /// The decoder.

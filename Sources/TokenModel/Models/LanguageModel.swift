@@ -4,7 +4,7 @@ public import TensorCore
 ///
 /// A family is one file. It reads its configuration and weights, says which rows a medium becomes (`rowParts`), computes
 /// them (`mediumEmbeddings`) and lays out conversations (`format`); everything else is common to all families.
-public protocol LanguageModel: Sendable {
+public protocol LanguageModel: Sendable, MediaSource {
   /// `model_type` of the configuration.
   static var modelType: String { get }
   /// One line about the family, for `inspect --families`.
@@ -43,6 +43,10 @@ public protocol LanguageModel: Sendable {
   func positions(_ spans: SpanMap, media: [Medium]) -> RowPositions
   /// Whether conversations are laid out by the chat template of the folder, if it has one, instead of by `format`.
   var usesChatTemplate: Bool { get }
+  /// Whether a conversation is laid out so, where `usesChatTemplate` says that conversations are.
+  func usesChatTemplate(for sample: Sample) -> Bool
+  /// What stands in a text for the next medium of a modality; nil if not taken.
+  func placeholderText(of modality: Modality, _ tokenizer: any Tokenizer) -> String?
   /// Turns a conversation into pieces of text with roles; placeholders stand between them.
   func format(_ sample: Sample) throws -> [FormattedPart]
   /// What follows the formatted conversation when the answer is given.
@@ -50,6 +54,9 @@ public protocol LanguageModel: Sendable {
   /// Whether the text between two marks of `begin` and `end` is encoded as a whole, placeholders written out in it, as the
   /// processors of transformers do; otherwise each piece is encoded alone.
   var encodesPromptAsOneText: Bool { get }
+  /// What a processor writes into a text in the place of a medium's one placeholder, if it writes more than placeholders
+  /// for all rows.
+  func writtenParts(of medium: Medium) -> [FormattedPart]?
   /// The tensors of media that `trace` takes, by the names of transformers.
   var mediaInputs: [String] { get }
   /// The media of raw inputs, those of one modality in the order of their placeholders.
@@ -80,6 +87,12 @@ public enum MediumPart: Sendable, Equatable {
 extension LanguageModel {
   /// As transformers does it, unless a family says otherwise.
   public var usesChatTemplate: Bool { true }
+  /// Every one.
+  public func usesChatTemplate(for sample: Sample) -> Bool { true }
+  /// The piece of the placeholder.
+  public func placeholderText(of modality: Modality, _ tokenizer: any Tokenizer) -> String? {
+    placeholderID(of: modality).flatMap { tokenizer.piece($0) }
+  }
 }
 
 /// A stretch of a formatted conversation.
@@ -96,6 +109,8 @@ public enum FormattedPart: Sendable, Equatable {
 
 /// What holds for most families.
 extension LanguageModel {
+  /// Whether no row of a prompt depends on later rows of it; a prefix of one must not be used again otherwise.
+  public var promptIsCausal: Bool { decoder.promptIsCausal }
   /// The modalities.
   public var inputNames: [String] { modalities.map(\.rawValue) }
   /// No towers.
@@ -108,6 +123,8 @@ extension LanguageModel {
   public func answerParts(_ answer: String) -> [FormattedPart] { [.text(answer, role: .response), .end] }
   /// Each piece alone.
   public var encodesPromptAsOneText: Bool { false }
+  /// Nothing but placeholders.
+  public func writtenParts(of medium: Medium) -> [FormattedPart]? { nil }
   /// No media tensors.
   public var mediaInputs: [String] { [] }
   /// No modality has a placeholder.

@@ -23,7 +23,7 @@ public struct Qwen2AudioModel: LanguageModel {
   public var decoder: LLaMADecoder
   /// The encoder of sounds.
   public let encoder: WhisperEncoder
-  private let projector: Linear  // multi_modal_projector.linear
+  private let projector: any LinearLayer  // multi_modal_projector.linear
   private let audioID: Int
   /// The modalities of media the model takes.
   public let modalities: [Modality] = [.audio]

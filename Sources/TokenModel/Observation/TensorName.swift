@@ -11,6 +11,10 @@ public struct TensorName: Hashable, Sendable, CustomStringConvertible {
     case input
     /// `[rows, hidden]`: the normalised input of attention.
     case attentionNorm
+    /// `[rows, heads * headSize]`, decoder only: queries after QK norm, before positions are rotated in.
+    case unplacedQuery
+    /// `[rows, keyValueHeads * headSize]`, decoder only: keys after QK norm, before positions are rotated in.
+    case unplacedKey
     /// `[rows, heads * headSize]`: queries, after QK norm and rotation.
     case query
     /// `[rows, keyValueHeads * headSize]`: keys, after QK norm and rotation.
@@ -95,5 +99,10 @@ extension TensorName.Site {
   /// Whether a decoder has this site.
   public var isInDecoder: Bool { self != .projected }
   /// Whether a tower has this site.
-  public var isInTower: Bool { self != .logits && self != .gate }
+  public var isInTower: Bool {
+    switch self {
+    case .logits, .gate, .unplacedQuery, .unplacedKey: false
+    default: true
+    }
+  }
 }

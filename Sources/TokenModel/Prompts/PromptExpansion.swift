@@ -23,6 +23,15 @@ extension LanguageModel {
       }
       try validate(medium, sample: sample)
     }
+    for (modality, other) in zip(modalities, modalities.dropFirst())
+    where placeholderID(of: modality) != nil && placeholderID(of: modality) == placeholderID(of: other) {
+      let found = [modality, other].filter { kind in media.contains { $0.modality == kind } }
+      guard found.count < 2 else {
+        throw .unusableMedium(
+          sample: sample, modality: other.rawValue, found: "\(modality.rawValue)s beside it",
+          expected: "one of the two: they have the same placeholder")
+      }
+    }
     var expansion = try PromptExpansion(self, ids: ids, media: media, sample: sample)
     try expansion.run(roles: roles, promptCount: promptCount)
     return Prompt(
@@ -53,6 +62,10 @@ private struct PromptExpansion {
     for modality in Modality.media {
       let given = queues[modality] ?? []
       let placeholder = model.placeholderID(of: modality)
+      let isShared = model.modalities.contains { other in
+        other != modality && model.placeholderID(of: other) == placeholder && queues[other] != nil
+      }
+      if given.isEmpty && isShared { continue }
       let found = placeholder.map { id in ids.count { $0 == id } } ?? 0
       let rows = given.reduce(0) { $0 + model.rowCount(of: $1) }
       if found == given.count {
@@ -80,7 +93,9 @@ private struct PromptExpansion {
       if source == promptCount { expandedPromptCount = spans.count }
       let id = ids[source]
       guard 0..<vocabulary ~= id else { throw .idOutOfRange(sample: sample, id: id, vocabulary: vocabulary) }
-      let modality = model.modalities.first { model.placeholderID(of: $0) == id }
+      let modality = model.modalities.first {
+        model.placeholderID(of: $0) == id && queues[$0]?.isEmpty == false
+      }
       if let modality, let medium = queues[modality]?.first {
         queues[modality]?.removeFirst()
         source = try append(medium, at: source)

@@ -33,6 +33,8 @@ public struct Medium: Sendable, Equatable {
     public var secondsPerStep: Double?
     /// When each frame of a video is shown, in seconds from its beginning.
     public var frameTimes: [Double] = []
+    /// How long a video is, in seconds.
+    public var duration: Double?
 
     /// Nothing known.
     public init() {}

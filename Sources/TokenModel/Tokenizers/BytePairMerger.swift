@@ -45,9 +45,11 @@ struct BytePairMerger: Sendable {
   }
 
   /// Merges a word in place.
-  func merge(_ word: inout [Symbol]) {
+  ///
+  /// - Parameter ranks: Room that is used again from word to word.
+  func merge(_ word: inout [Symbol], _ ranks: inout [UInt64]) {
     if word.count < 2 { return }
-    if word.count < Self.heapThreshold { mergeShort(&word) } else { mergeLong(&word) }
+    if word.count < Self.heapThreshold { mergeShort(&word, &ranks) } else { mergeLong(&word) }
   }
 
   private static let none = UInt64.max
@@ -57,9 +59,8 @@ struct BytePairMerger: Sendable {
   }
 
   /// Looks through all pairs for each merge: quadratic, and the fastest way for words of some letters.
-  private func mergeShort(_ word: inout [Symbol]) {
-    var ranks: [UInt64] = []
-    ranks.reserveCapacity(word.count)
+  private func mergeShort(_ word: inout [Symbol], _ ranks: inout [UInt64]) {
+    ranks.removeAll(keepingCapacity: true)
     for index in 0..<word.count - 1 { ranks.append(rule(word, index)) }
     while true {
       var (best, place) = (Self.none, -1)

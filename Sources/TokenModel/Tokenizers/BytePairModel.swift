@@ -133,7 +133,17 @@ struct BytePairModel: Sendable {
   /// Room that is used again from word to word.
   struct Scratch {
     private var word: [Symbol] = []
+    private var ranks: [UInt64] = []
     fileprivate var pendingUnknown: Symbol?
+    /// The words of a text that is long enough to say them again.
+    fileprivate var memory: WordMemory?
+
+    /// - Parameter count: Bytes of the text.
+    init(forTextOf count: Int = 0) {
+      if count >= Self.memoryThreshold { memory = WordMemory() }
+    }
+
+    private static let memoryThreshold = 1 << 13
 
     /// Adds a symbol; where no rule reaches across the border before it, what stands before is merged.
     fileprivate mutating func append(_ symbol: Symbol, _ merger: BytePairMerger, _ output: inout [Symbol]) {
@@ -148,7 +158,7 @@ struct BytePairModel: Sendable {
     }
 
     fileprivate mutating func finish(_ merger: BytePairMerger, _ output: inout [Symbol]) {
-      merger.merge(&word)
+      merger.merge(&word, &ranks)
       output.append(contentsOf: word)
       word.removeAll(keepingCapacity: true)
     }
@@ -158,6 +168,18 @@ struct BytePairModel: Sendable {
   ///
   /// - Parameter output: Gets id and end of each piece; it starts where the one before it ends.
   func encode(_ bytes: [UInt8], _ range: Range<Int>, _ scratch: inout Scratch, _ output: inout [Symbol]) {
+    guard scratch.memory != nil, let key = WordMemory.Key(bytes, range) else {
+      return merge(bytes, range, &scratch, &output)
+    }
+    let (start, first) = (range.lowerBound, output.count)
+    if scratch.memory?.append(key, at: start, to: &output) == true { return }
+    merge(bytes, range, &scratch, &output)
+    scratch.memory?.insert(key, at: start, output[first...])
+  }
+
+  private func merge(
+    _ bytes: [UInt8], _ range: Range<Int>, _ scratch: inout Scratch, _ output: inout [Symbol]
+  ) {
     if options.ignoresMerges, let id = wholePieces[bytes[range]] {
       output.append(Symbol(id: id, end: Int32(range.upperBound)))
       return

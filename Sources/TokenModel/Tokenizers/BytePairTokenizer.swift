@@ -122,7 +122,12 @@ public struct BytePairTokenizer: Tokenizer {
     // A token that is looked for in the normalized text is spelled so as a piece too.
     let spelled = added.tokens.map { token in
       var token = token
-      if token.isNormalized { token.content = Self.normalized(token.content, by: file.normalizer) }
+      if token.isNormalized {
+        let content = Self.normalized(token.content, by: file.normalizer)
+        // The library knows a special token by the spelling of the file, and leaves another one in the decoded text.
+        if !content.utf8.elementsEqual(token.content.utf8) { token.isSpecial = false }
+        token.content = content
+      }
       return token
     }
     addedTokens = Dictionary(spelled.map { ($0.id, $0) }) { _, last in last }
@@ -186,7 +191,7 @@ public struct BytePairTokenizer: Tokenizer {
     guard bytes.count <= Self.textLimit else {
       throw TokenizerError.textTooLong(count: bytes.count, limit: Self.textLimit)
     }
-    var scratch = BytePairModel.Scratch()
+    var scratch = BytePairModel.Scratch(forTextOf: bytes.count)
     for part in writtenMatcher.split(bytes) {
       switch part {
       case .token(let id, let range): body(.token(id, range))

@@ -26,7 +26,7 @@ public struct IdeficsVisionTower: Sendable {
   private let positions: LinearWeight  // embeddings.position_embedding
   private let layers: [TowerLayer]  // encoder.layers.i
   private let finalNorm: LayerNorm  // post_layernorm
-  private let projection: Linear  // connector.modality_projection.proj
+  private let projection: any LinearLayer  // connector.modality_projection.proj
 
   /// Takes the weights out of a checkpoint.
   ///

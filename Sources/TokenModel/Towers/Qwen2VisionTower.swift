@@ -11,13 +11,18 @@ public import TensorCore
 /// attends to itself alone; there are no learned positions.
 ///
 /// Source: Wang et al., "Qwen2-VL", 2024, arXiv:2409.12191, section 2.1.
-public struct Qwen2VisionTower: Sendable {
+public struct Qwen2VisionTower: QwenVisionTower {
+  /// `model_type` of the configuration.
+  public static let modelType = "qwen2_vl"
+  /// One line about the family.
+  public static let summary =
+    "Qwen2-VL: images and videos of any size, a Qwen2 decoder with positions in time, height and width"
   private struct Block: Sendable {
     let attentionNorm: LayerNorm  // norm1
     let attention: QwenVisionAttention  // attn
     let feedForwardNorm: LayerNorm  // norm2
-    let inner: Linear  // mlp.fc1
-    let outer: Linear  // mlp.fc2
+    let inner: any LinearLayer  // mlp.fc1
+    let outer: any LinearLayer  // mlp.fc2
   }
 
   private let sizes: QwenVisionSizes
@@ -74,6 +79,8 @@ public struct Qwen2VisionTower: Sendable {
   public var mergeSize: Int { sizes.mergeSize }
   /// Numbers in a patch: channel, frame, row, column.
   public var patchCount: Int { sizes.patchCount }
+  /// A step in time is one position.
+  public var stepsPerSecond: Int? { nil }
   /// The number of layers.
   public var layerCount: Int { blocks.count }
 
@@ -94,7 +101,7 @@ public struct Qwen2VisionTower: Sendable {
     let tables = sizes.rotaryTables(headSize: headSize, grids: grids)
     var hidden = pass.site(.embeddings, embedding(patches, pass.context))
     for (index, block) in blocks.enumerated() { hidden = forward(block, index, hidden, tables, pass) }
-    let rows = merger(pass.site(.finalNorm, mergerNorm(hidden)), lengths: lengths)
+    let rows = merger(pass.site(.finalNorm, mergerNorm(hidden)), lengths: lengths, role: role)
     let merged = ForwardPass(
       .vision, lengths: lengths.map { $0 / mergeSize / mergeSize }, role: role, options: options)
     return merged.site(.projected, rows)

@@ -11,14 +11,19 @@ public import TensorCore
 /// the windows.
 ///
 /// Source: Bai et al., "Qwen2.5-VL", 2025, arXiv:2502.13923, section 2.1.
-public struct Qwen2_5VisionTower: Sendable {
+public struct Qwen2_5VisionTower: QwenVisionTower {
+  /// `model_type` of the configuration.
+  public static let modelType = "qwen2_5_vl"
+  /// One line about the family.
+  public static let summary =
+    "Qwen2.5-VL: as Qwen2-VL, with window attention in the tower and positions by seconds of video"
   private struct Block: Sendable {
     let attentionNorm: Tensor  // norm1
     let attention: QwenVisionAttention  // attn
     let feedForwardNorm: Tensor  // norm2
-    let gate: Linear  // mlp.gate_proj
-    let up: Linear  // mlp.up_proj
-    let down: Linear  // mlp.down_proj
+    let gate: any LinearLayer  // mlp.gate_proj
+    let up: any LinearLayer  // mlp.up_proj
+    let down: any LinearLayer  // mlp.down_proj
     let attendsToFrame: Bool
   }
 
@@ -31,7 +36,7 @@ public struct Qwen2_5VisionTower: Sendable {
   private let mergerNorm: Tensor  // merger.ln_q
   private let merger: QwenPatchMerger
   /// Positions in time for a second of video.
-  public let stepsPerSecond: Int
+  public let stepsPerSecond: Int?
   private static let epsilon: Float = 1e-6
 
   /// Takes the weights out of a checkpoint; `weights` are under `visual`.
@@ -114,7 +119,7 @@ public struct Qwen2_5VisionTower: Sendable {
         block, index, hidden, tables, frames, within: block.attendsToFrame ? frames : windows)
     }
     let normed = frames.site(.finalNorm, hidden.rmsNorm(weight: mergerNorm, epsilon: Self.epsilon))
-    let rows = merger(normed, lengths: lengths)
+    let rows = merger(normed, lengths: lengths, role: role)
     var place = [Int](repeating: 0, count: order.count)
     for (row, block) in order.enumerated() { place[block] = row }
     let merged = ForwardPass(.vision, lengths: lengths.map { $0 / perBlock }, role: role, options: options)

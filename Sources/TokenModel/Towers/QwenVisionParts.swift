@@ -108,8 +108,8 @@ struct QwenVisionSizes: Sendable {
 
 /// The attention of a vision block: one matrix for queries, keys and values, rotated in two dimensions.
 struct QwenVisionAttention: Sendable {
-  private let projections: Linear  // attn.qkv
-  private let output: Linear  // attn.proj
+  private let projections: any LinearLayer  // attn.qkv
+  private let output: any LinearLayer  // attn.proj
   private let heads: Int
 
   init(width: Int, heads: Int, weights: WeightSource) throws {
@@ -146,8 +146,8 @@ struct QwenVisionAttention: Sendable {
 
 /// Blocks of merged patches side by side through two linear layers: `mlp.2(gelu(mlp.0(block)))`.
 struct QwenPatchMerger: Sendable {
-  private let inner: Linear  // merger.mlp.0
-  private let outer: Linear  // merger.mlp.2
+  private let inner: any LinearLayer  // merger.mlp.0
+  private let outer: any LinearLayer  // merger.mlp.2
 
   init(width: Int, mergeSize: Int, outputWidth: Int, weights: WeightSource) throws {
     let block = width * mergeSize * mergeSize
@@ -157,13 +157,14 @@ struct QwenPatchMerger: Sendable {
 
   /// `[patches, width]`, the patches of a block one after another, to `[blocks, output width]`.
   ///
-  /// - Parameter lengths: Patches of each frame.
-  func callAsFunction(_ normed: Tensor, lengths: [Int]) -> Tensor {
+  /// - Parameters:
+  ///   - lengths: Patches of each frame.
+  ///   - role: Of the rows: image or video.
+  func callAsFunction(_ normed: Tensor, lengths: [Int], role: Role) -> Tensor {
     let perBlock = inner.inputSize / normed.columns
     let blocks = normed.reshaped(to: [normed.rows / perBlock, inner.inputSize])
-    let rows = RowSegments(lengths: lengths.map { $0 / perBlock })
-    let middle = inner.weight.forward(blocks, segments: rows, bias: inner.bias).gelu()
-    let output = outer.weight.forward(middle, segments: rows, bias: outer.bias)
+    let context = TokenContext.rows(lengths: lengths.map { $0 / perBlock }, role: role)
+    let output = outer(inner(blocks, context).gelu(), context)
     for linear in [inner, outer] { linear.releasePages() }
     return output
   }

@@ -36,13 +36,13 @@ struct TowerLayer: Sendable {
   }
 
   private let firstNorm: LayerNorm
-  private let query: Linear
-  private let key: Linear
-  private let value: Linear
-  private let output: Linear
+  private let query: any LinearLayer
+  private let key: any LinearLayer
+  private let value: any LinearLayer
+  private let output: any LinearLayer
   private let secondNorm: LayerNorm
-  private let inner: Linear
-  private let outer: Linear
+  private let inner: any LinearLayer
+  private let outer: any LinearLayer
   private let headCount: Int
   private let activation: Activation
 
@@ -99,11 +99,6 @@ extension ForwardPass {
   ///
   /// - Parameter lengths: Rows of each image or tile; rows see those of their own only.
   init(_ tower: TensorName.Tower, lengths: [Int], role: Role, options: ForwardOptions) {
-    let segments = RowSegments(lengths: lengths)
-    self.init(
-      context: TokenContext(
-        segments: segments, positions: [Int](repeating: 0, count: segments.rowCount),
-        roles: [Role](repeating: role, count: segments.rowCount), mask: .full),
-      options: options, tower: tower)
+    self.init(context: .rows(lengths: lengths, role: role), options: options, tower: tower)
   }
 }

@@ -8,8 +8,8 @@ struct VisionProjector: Sendable {
   let states: [Int]
   /// Whether the class row is kept (`vision_feature_select_strategy` is `full`).
   let keepsClassRow: Bool
-  private let first: Linear  // multi_modal_projector.linear_1
-  private let second: Linear  // multi_modal_projector.linear_2
+  private let first: any LinearLayer  // multi_modal_projector.linear_1
+  private let second: any LinearLayer  // multi_modal_projector.linear_2
   private let activation: Activation
 
   /// - Parameters:

@@ -185,7 +185,7 @@ extension Option where Value: CaseIterable & RawRepresentable<String> {
   }
 
   fileprivate static func choice(_ text: String) throws(ValueProblem) -> Value {
-    guard let value = Value(rawValue: text) else {
+    guard let value = Value.allCases.first(where: { $0.rawValue == text }) else {
       let words = Value.allCases.map(\.rawValue)
       throw ValueProblem(
         expected: "one of \(words.joined(separator: ", "))." + NameSuggestion.question(for: text, in: words))

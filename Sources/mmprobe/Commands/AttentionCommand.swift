@@ -42,7 +42,8 @@ struct AttentionCommand: Command {
     "first samples that the report draws with their media")
   static let positionals = [model]
   static let options =
-    DataOptions.declarations + SampleOptions.declarations + [from.declaration] + AttentionOptions.declarations
+    DataOptions.declarations + SampleOptions.declarations + AdapterOptions.declarations + [from.declaration]
+    + AttentionOptions.declarations
     + [chunk.declaration, limit.declaration, highlights.declaration] + RunOptions.declarations
   static let examples = [
     Example(
@@ -62,6 +63,7 @@ struct AttentionCommand: Command {
 
   private let model: String?
   private let from: String?
+  private let adapter: AdapterOptions
   private let data: DataOptions
   private let sample: SampleOptions
   private let what: AttentionOptions
@@ -71,6 +73,7 @@ struct AttentionCommand: Command {
 
   init(_ arguments: Arguments) throws(UsageError) {
     from = try arguments[Self.from]
+    adapter = try AdapterOptions(arguments)
     model = from == nil ? try arguments[Self.model] : arguments.optional(Self.model)
     data = try DataOptions(arguments)
     sample = try SampleOptions(arguments)
@@ -95,6 +98,9 @@ struct AttentionCommand: Command {
     if from != nil && model != nil {
       throw .conflict(reason: "--from takes no MODEL", remedy: "leave one of them out")
     }
+    if from != nil && adapter.path != nil {
+      throw .conflict(reason: "--adapter is for a model, not for --from", remedy: "leave one of them out")
+    }
     if from != nil && (runOptions.shard != nil || runOptions.isDryRun || runOptions.mode == .resume) {
       throw .conflict(
         reason: "--shard, --dry-run and --resume are for runs of a model, not for --from",
@@ -104,7 +110,7 @@ struct AttentionCommand: Command {
 
   func run(_ session: Session) throws -> ExitStatus {
     if let from { return try measure(imported: from, session) }
-    let checkpoint = try Support.checkpoint(model ?? "")
+    let checkpoint = try adapter.checkpoint(model ?? "")
     let source = try SampleSource(data, sample, checkpoint)
     let sizes = checkpoint.model.decoder.configuration
     let definition = try what.definition(
@@ -129,9 +135,10 @@ struct AttentionCommand: Command {
   /// Attention that another program computed.
   private func measure(imported path: String, _ session: Session) throws -> ExitStatus {
     let imported = try AttentionImport(path: path)
-    let definition = try what.definition(
+    var definition = try what.definition(
       layerCount: imported.layerCount, headCount: imported.headCount, hasAnswers: false,
       seed: session.globals.seed)
+    if imported.hasQueries { definition.queries = .given }
     let hash = try SHA256.hexadecimal(ofFile: URL(fileURLWithPath: path))
     let context = AttentionContext(
       tool: .init(version: Version.number, commit: BuildFacts.commit),
@@ -141,12 +148,10 @@ struct AttentionCommand: Command {
         files: [.init(name: Support.name(path), sha256: hash)]),
       data: .init(name: Support.name(path), sha256: hash, sampleCount: imported.sampleCount),
       definition: definition,
-      seed: session.globals.seed,
-      options: imported.hasQueries ? JSONObject([("query_rows", "given by the file")]) : JSONObject())
+      seed: session.globals.seed)
     let samples = try imported.samples(definition)
-    if imported.hasQueries {
-      session.console.warn(
-        "the file says which rows are queries; the query set named beside the numbers does not apply")
+    if imported.hasQueries && what.asksForQueries {
+      session.console.warn("--queries does not apply: the file says which rows are queries")
     }
     let summary = AttentionSummary(context, samples)
     if let output = runOptions.output {

@@ -25,7 +25,8 @@ struct AttentionOptions {
     "rows whose attention is measured")
   static let groups = Option<[String]>.list(
     "groups", "LIST", absence: "each role its own group",
-    "groups of keys: roles, or NAME=ROLE+ROLE, with commas between; roles left out are the group other")
+    "groups of keys: roles, or NAME=ROLE+ROLE, with commas between, or the path of a text file (with a / or .) "
+      + "of one such group a line; roles left out are the group other")
   static let sinks = Option<SinkChoice>.choice(
     "exclude-sinks", "WHICH", default: .bos,
     "also give shares without the bos token, or without all detected sinks")
@@ -40,17 +41,37 @@ struct AttentionOptions {
       queries.declaration, groups.declaration, sinks.declaration, layers.declaration, heads.declaration,
     ] + IntervalOptions.declarations
 
+  /// Where the groups come from.
+  private enum Groups {
+    case list([AttentionDefinition.Group])
+    /// A file, read when the run begins.
+    case file(String)
+  }
+
   private let queries: AttentionDefinition.Queries?
-  private let groups: [AttentionDefinition.Group]
+  private let groups: Groups
   private let sinks: AttentionDefinition.Sinks
   private let layers: IndexSelection
   private let heads: IndexSelection
   private let interval: IntervalOptions
+  private let command: String
+
+  /// Whether the command line names a query set.
+  var asksForQueries: Bool { queries != nil }
 
   init(_ arguments: Arguments) throws(UsageError) {
     queries = try arguments[Self.queries]
     let names = try arguments[Self.groups]
-    groups = try names.isEmpty ? AttentionDefinition.defaultGroups : Self.groups(names, arguments.command)
+    command = arguments.command
+    if names.isEmpty {
+      groups = .list(AttentionDefinition.defaultGroups)
+    } else if let path = names.first, names.count == 1, !path.contains("="),
+      path.contains(where: { $0 == "/" || $0 == "." })
+    {
+      groups = .file(path)
+    } else {
+      groups = .list(try Self.groups(names, command))
+    }
     sinks = try arguments[Self.sinks].sinks
     layers = try arguments[Self.layers]
     heads = try arguments[Self.heads]
@@ -60,14 +81,34 @@ struct AttentionOptions {
   /// The definition for a model of so many layers and heads.
   ///
   /// - Parameter hasAnswers: Decides the query set if none was given.
+  /// - Throws: `UsageError`, `FileError`.
   func definition(
     layerCount: Int, headCount: Int, hasAnswers: Bool, seed: Int
-  ) throws(UsageError) -> AttentionDefinition {
+  ) throws -> AttentionDefinition {
     AttentionDefinition(
-      queries: queries ?? (hasAnswers ? .answer : .generated), groups: groups,
+      queries: queries ?? (hasAnswers ? .answer : .generated), groups: try readGroups(),
       layers: try layers.indices(below: layerCount, option: "--layers", what: "layers"),
       heads: try heads.indices(below: headCount, option: "--heads", what: "heads"), sinks: sinks,
       interval: interval.interval(seed: seed))
+  }
+
+  private static let fileLimit = 1 << 16
+
+  private func readGroups() throws -> [AttentionDefinition.Group] {
+    switch groups {
+    case .list(let groups): return groups
+    case .file(let path):
+      let text = try FileReader.text(of: URL(fileURLWithPath: path), limit: Self.fileLimit)
+      let lines = text.split(whereSeparator: \.isNewline).map { line in
+        String(line.prefix { $0 != "#" }.filter { !$0.isWhitespace })
+      }
+      let entries = lines.filter { !$0.isEmpty }
+      guard !entries.isEmpty else {
+        throw UsageError.badValue(
+          option: "--groups", found: path, expected: "a file with one group a line", command: command)
+      }
+      return try Self.groups(entries, command)
+    }
   }
 
   private static func groups(

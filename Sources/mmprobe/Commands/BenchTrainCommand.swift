@@ -69,13 +69,19 @@ struct BenchTrainCommand: Command {
         "warmup": .integer(benchmark.warmUpCount),
         "seconds": .array(measurement.seconds.map(JSONValue.number)),
         "losses": .array(measurement.losses.map { JSONValue($0) }),
+        "driver_share": JSONValue(measurement.driverShare),
       ])
     } else {
       for (step, loss) in measurement.losses.enumerated() {
+        // The last step of a run through the driver is not timed: the state is saved after it.
+        let timed = step - benchmark.warmUpCount
         let seconds =
-          step < benchmark.warmUpCount
-          ? "" : "  \(Decimals.text(measurement.seconds[step - benchmark.warmUpCount], places: 4)) s"
+          measurement.seconds.indices.contains(timed)
+          ? "  \(Decimals.text(measurement.seconds[timed], places: 4)) s" : ""
         try session.console.line("step \(step)  loss \(Decimals.text(loss, places: 5))\(seconds)")
+      }
+      if let share = measurement.driverShare {
+        try session.console.line("the step driver adds \(Decimals.text(100 * share, places: 3)) %")
       }
     }
     return .success

@@ -10,13 +10,36 @@ struct EvalCommand: Command {
   static let summary = "exact match of greedy answers over a data set, with intervals"
   static let discussion = """
     Every question is answered greedily; an answer is right if it equals the
-    expected one, spaces around it aside. Prints accuracy overall and by tag (such
-    as the type of the question) with Wilson intervals. With -o the answers go to
-    samples.jsonl and the figures to result.json in a run folder, when all are
-    answered. A record that cannot be used is an error.
+    expected one, spaces around it aside. Prints accuracy overall, by tag (such as
+    the type of the question) and by the modalities a question needs: known for
+    AVDigits-QA, read with --needs for other data, such as {"sum": ["image",
+    "audio"], "text_sum": []}, which may be the member "needs" of a larger object.
+
+    Conditions change the input, and the same questions are answered again:
+    missing-image    the rows of images become those of their mean input
+    deleted-image    images and their placeholders are taken out of the prompt
+    noisy-image=0.5  noise of so many standard deviations of the image's own values
+    adapter-text     an adapter acts on the prompt's text rows only (adapter-none:
+                     on none); answers are adapted as always
+    Modalities are image, audio and video, for adapters text too, and several with a
+    plus sign between. Each condition is compared with the first one, sample by
+    sample: mean difference with its interval, and McNemar's exact test.
+
+    With -o the run folder holds config.json, samples.jsonl with every answer and
+    result.json. A first interrupt finishes the batch and saves; --resume goes on.
+    'mmprobe compare' compares two such runs. A record that cannot be used is an
+    error.
     """
   static let keys = Option<[String]>.list(
     "by", "TAGS", absence: "every tag", "tags to group by; crossed with a plus sign, as in type+hint")
+  static let conditions = Option<[EvaluationCondition]>.custom(
+    "conditions", "LIST", default: [.full], notes: "default full",
+    "how the input is changed, with commas between", read: readConditions)
+  static let needs = Option<String?>.text(
+    "needs", "FILE", notes: "default: those of AVDigits-QA",
+    "JSON: modalities that each type of question needs")
+  static let interval = Option<EvaluationDefinition.Interval.Method?>.choice(
+    "ci", "METHOD", absence: "wilson; bootstrap with --cluster-key", "how intervals of accuracies are made")
   static let confidence = Option<Double>.number(
     "confidence", in: .between(0, 1), default: 0.95, "nominal coverage of intervals")
   static let limit = Option<Int>.integer(
@@ -25,73 +48,191 @@ struct EvalCommand: Command {
     "batch", in: 1...4096, default: 16, unit: "samples",
     "samples that are answered together; changes no answer")
   static let output = Option<String?>.text("output", short: "o", "RUN", "run folder to make")
-  static let overwrite = Option<Bool>.flag("overwrite", "replace the run in the folder")
   static let positionals = [Positional.model]
   static let options =
-    DataOptions.declarations + [
-      keys.declaration, confidence.declaration, limit.declaration, batch.declaration, output.declaration,
-      overwrite.declaration,
+    DataOptions.declarations + AdapterOptions.declarations + [
+      keys.declaration, conditions.declaration, needs.declaration, interval.declaration,
+      IntervalOptions.clusterKey.declaration, confidence.declaration, IntervalOptions.replicates.declaration,
+      limit.declaration, batch.declaration, output.declaration, RunOptions.resume.declaration,
+      RunOptions.overwrite.declaration,
     ]
   static let examples = [
     Example(
       purpose: "The model that comes with mmprobe on its test questions",
       line: "eval checkpoints/avdigits \\\n    --data checkpoints/avdigits/data/test.qa.jsonl"),
     Example(
+      purpose: "Without the image, and with noisy sound, into a folder",
+      line:
+        "eval checkpoints/avdigits \\\n    --data checkpoints/avdigits/data/test.qa.jsonl --by needs \\\n    --conditions full,missing-image,noisy-audio=1 -o runs/eval"
+    ),
+    Example(
       purpose: "By type of question and hint, for a program",
       line: "eval model --data test.jsonl --by type,type+hint --json"),
   ]
 
   private let model: String
+  private let adapter: AdapterOptions
   private let data: DataOptions
-  private let keys: [String]
-  private let confidence: Double
-  private let limit: Int
+  private var definition: EvaluationDefinition
+  private let needs: String?
   private let batchSize: Int
   private let output: String?
+  private let resumes: Bool
   private let overwrites: Bool
+  private let conflict: UsageError?
 
   init(_ arguments: Arguments) throws(UsageError) {
     model = try arguments[Positional.model]
+    adapter = try AdapterOptions(arguments)
     data = try DataOptions(arguments)
-    keys = try arguments[Self.keys]
-    confidence = try arguments[Self.confidence]
-    limit = try arguments[Self.limit]
+    needs = try arguments[Self.needs]
+    definition = EvaluationDefinition(
+      answerLimit: try arguments[Self.limit], conditions: try arguments[Self.conditions],
+      keys: try arguments[Self.keys])
+    definition.interval.clusterKey = try arguments[IntervalOptions.clusterKey]?.rawValue
+    definition.interval.level = try arguments[Self.confidence]
+    definition.interval.replicates = try arguments[IntervalOptions.replicates]
+    let method = try arguments[Self.interval]
+    definition.interval.method =
+      method ?? (definition.interval.clusterKey == nil ? .wilson : .bootstrap)
     batchSize = try arguments[Self.batch]
     output = try arguments[Self.output]
-    overwrites = try arguments[Self.overwrite]
+    resumes = try arguments[RunOptions.resume]
+    overwrites = try arguments[RunOptions.overwrite]
+    if resumes && overwrites {
+      conflict = .conflict(
+        reason: "--resume and --overwrite exclude each other", remedy: "leave one of them out")
+    } else if output == nil && (resumes || overwrites) {
+      conflict = .conflict(reason: "--resume and --overwrite are for -o", remedy: "give -o RUN")
+    } else if method == .wilson && definition.interval.clusterKey != nil {
+      conflict = .conflict(
+        reason: "--ci wilson takes samples as independent, --cluster-key says they are not",
+        remedy: "leave one of them out")
+    } else {
+      conflict = nil
+    }
   }
 
   func validate() throws(UsageError) {
     try data.requireData(Self.name)
-    if overwrites && output == nil { throw .conflict(reason: "--overwrite is for -o", remedy: "give -o RUN") }
+    if let conflict { throw conflict }
+  }
+
+  private static func readConditions(_ text: String) throws(ValueProblem) -> [EvaluationCondition] {
+    var conditions: [EvaluationCondition] = []
+    for word in text.split(separator: ",", omittingEmptySubsequences: false) {
+      guard let condition = EvaluationCondition(String(word)), !conditions.contains(condition) else {
+        throw ValueProblem(
+          expected: "each once, with commas between: \(EvaluationCondition.grammar)")
+      }
+      conditions.append(condition)
+    }
+    return conditions
   }
 
   func run(_ session: Session) throws -> ExitStatus {
-    let checkpoint = try Support.checkpoint(model)
+    let checkpoint = try adapter.checkpoint(model)
+    // Without this every sample would fail for the same reason.
+    _ = try checkpoint.requiredTokenizer()
     let samples = try data.open()
-    try checkKeys(samples)
-    let folder = try output.map { try openFolder($0, samples, checkpoint, session) }
-    let items = try answer(samples, checkpoint, session.console)
-    let evaluation = Evaluation(items, by: keys.isEmpty ? nil : keys, confidence: confidence)
-    if let folder {
-      let writer = try folder.appendingRecords(to: "samples.jsonl")
-      for item in items { try writer.append(item.json) }
-      try writer.sync()
-      try folder.write(evaluation.json, to: "result.json")
-      try folder.finish(.complete)
+    let context = try context(checkpoint, samples, session)
+    try checkKeys(samples, context.definition)
+    let run = EvaluationRun(
+      Evaluator(checkpoint, context.definition), context: context, batchSize: batchSize,
+      sample: { try samples.sample(at: $0, for: checkpoint) })
+    Interrupts.install()
+    if let output { return try measure(run, into: output, context, session) }
+    var progress = session.console.progress(total: context.data.sampleCount, unit: "question")
+    let records = try run.measure { progress?.update(done: $0) }
+    progress?.finish(done: records.count)
+    if records.count < context.data.sampleCount {
+      session.console.note("interrupted, nothing was saved; a run with -o RUN can be resumed")
+      return .interrupted
     }
-    try session.console.wantsJSON
-      ? session.console.document(evaluation.json) : session.console.write(text(evaluation))
+    try show(EvaluationSummary(context, records), session.console)
+    return .success
+  }
+
+  /// What the run is asked to do, with what the files say.
+  private func context(_ checkpoint: Checkpoint, _ samples: DataSet, _ session: Session) throws
+    -> EvaluationContext
+  {
+    var definition = definition
+    (definition.seed, definition.interval.seed) = (session.globals.seed, session.globals.seed)
+    if let needs {
+      let bytes = try FileReader.bytes(of: URL(fileURLWithPath: needs), limit: 1 << 24)
+      let json: JSONValue
+      do {
+        json = try JSONValue(parsing: bytes)
+      } catch {
+        throw AttentionRecordError.notJSON(
+          place: RecordPlace(file: needs), reason: error.errorDescription ?? "not JSON")
+      }
+      definition.needs = try EvaluationDefinition.readNeeds(json, file: needs)
+    } else if samples.format == .questions {
+      definition.needs = EvaluationDefinition.avdigitsNeeds
+    }
+    if checkpoint.attachments.isEmpty, let condition = definition.conditions.first(where: \.isAboutAdapters) {
+      throw UsageError.conflict(
+        reason: "condition \(condition.name): \(Support.name(model)) has no adapter",
+        remedy: "leave the condition out")
+    }
+    return EvaluationContext(
+      tool: .init(version: Version.number, commit: BuildFacts.commit),
+      model: try MeasuredRun.model(checkpoint, session.console),
+      data: .init(
+        name: samples.url.lastPathComponent, sha256: samples.sha256, sampleCount: data.count(of: samples)),
+      definition: definition)
+  }
+
+  /// Answers into a run folder.
+  private func measure(
+    _ run: EvaluationRun, into path: String, _ context: EvaluationContext, _ session: Session
+  ) throws -> ExitStatus {
+    let console = session.console
+    let folder = try RunFolder(
+      at: URL(fileURLWithPath: path, isDirectory: true),
+      mode: resumes ? .resume : overwrites ? .overwrite : .fresh,
+      configuration: context.json.objectValue ?? JSONObject(),
+      facts: .init(
+        version: Version.number, arguments: ["mmprobe"] + session.commandLine, threads: Workers.threadCount))
+    let total = context.data.sampleCount
+    var progress: ProgressReporter?
+    var answered = 0
+    let outcome = try run.measure(into: folder) { done in
+      if progress == nil {
+        if folder.isResumed {
+          console.note("resuming \(path): \(done) of \(total) done, settings match")
+        }
+        progress = console.progress(total: total, alreadyDone: done, unit: "question")
+      }
+      answered = done
+      progress?.update(done: done)
+    }
+    progress?.finish(done: answered)
+    if case .stopped(let done, let total) = outcome {
+      try folder.finish(.stopped)
+      console.note(
+        "stopped after \(done) of \(total) samples; go on with:\n  \(Support.resumeLine(session.commandLine))"
+      )
+      return .stopped
+    }
+    let summary = EvaluationSummary(context, try EvaluationRun.read(folder.url).records)
+    try folder.write(summary.json, to: EvaluationRun.resultName)
+    try folder.finish(.complete)
+    try show(summary, console)
     return .success
   }
 
   /// Refuses tags that no sample has, before anything is computed.
-  private func checkKeys(_ samples: DataSet) throws(UsageError) {
-    if keys.isEmpty { return }
+  private func checkKeys(_ samples: DataSet, _ definition: EvaluationDefinition) throws(UsageError) {
+    if definition.keys.isEmpty { return }
     var found: Set<String> = []
     for index in 0..<data.count(of: samples) { found.formUnion(samples.tagNames(at: index)) }
+    if !definition.needs.isEmpty { found.insert(EvaluationDefinition.needsTag) }
     let known = found.sorted()
-    for tag in keys.flatMap({ $0.split(separator: "+").map(String.init) }) where !found.contains(tag) {
+    for tag in definition.keys.flatMap({ $0.split(separator: "+").map(String.init) })
+    where !found.contains(tag) {
       throw .badValue(
         option: "--by", found: tag,
         expected: known.isEmpty
@@ -101,64 +242,7 @@ struct EvalCommand: Command {
     }
   }
 
-  private func openFolder(
-    _ path: String, _ samples: DataSet, _ checkpoint: Checkpoint, _ session: Session
-  ) throws -> RunFolder {
-    let hashes = try checkpoint.fileHashes(willRead: Support.noteOfHashing(session.console)).map {
-      ($0.name, JSONValue.string($0.sha256))
-    }
-    let configuration = JSONObject([
-      ("command", "eval"), ("model", .string(Support.name(model))),
-      ("model_files", .object(JSONObject(hashes))),
-      ("data", .string(samples.url.lastPathComponent)), ("data_sha256", .string(samples.sha256)),
-      ("count", .integer(data.count(of: samples))), ("max_new_tokens", .integer(limit)),
-      ("confidence", .number(confidence)), ("by", .array(keys.map(JSONValue.string))),
-    ])
-    return try RunFolder(
-      at: URL(fileURLWithPath: path, isDirectory: true), mode: overwrites ? .overwrite : .fresh,
-      configuration: configuration,
-      facts: .init(
-        version: Version.number, arguments: ["mmprobe"] + session.commandLine, threads: Workers.threadCount))
-  }
-
-  private func answer(_ data: DataSet, _ checkpoint: Checkpoint, _ console: Console) throws -> [Evaluation
-    .Item]
-  {
-    let evaluator = Evaluator(checkpoint, limit: limit)
-    let count = self.data.count(of: data)
-    var progress = console.progress(total: count, unit: "question")
-    var items: [Evaluation.Item] = []
-    for start in stride(from: 0, to: count, by: batchSize) {
-      let samples = try (start..<min(count, start + batchSize)).map {
-        try data.sample(at: $0, for: checkpoint)
-      }
-      items += try evaluator.items(for: samples)
-      progress?.update(done: items.count)
-    }
-    progress?.finish(done: items.count)
-    return items
-  }
-
-  private func text(_ evaluation: Evaluation) -> String {
-    var table = TextTable([
-      .text("group"), .number("n"), .number("accuracy"),
-      .number("\(Self.percent(confidence, places: 0)) interval"),
-    ])
-    func append(_ name: String, _ accuracy: Evaluation.Accuracy) {
-      let interval = accuracy.interval
-      table.append([
-        name, "\(accuracy.count)", interval.map { Self.percent($0.estimate) } ?? "-",
-        interval.map { "\(Self.percent($0.lower)) to \(Self.percent($0.upper))" } ?? "-",
-      ])
-    }
-    append("all", evaluation.overall)
-    for breakdown in evaluation.breakdowns {
-      for part in breakdown.parts { append("\(breakdown.key) \(part.value)", part.accuracy) }
-    }
-    return table.text
-  }
-
-  private static func percent(_ share: Double, places: Int = 1) -> String {
-    Decimals.text(100 * share, places: places) + " %"
+  private func show(_ summary: EvaluationSummary, _ console: Console) throws {
+    try console.wantsJSON ? console.document(summary.json) : console.write(summary.terminalText)
   }
 }

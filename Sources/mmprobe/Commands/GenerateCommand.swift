@@ -7,7 +7,8 @@ struct GenerateCommand: Command {
   static let summary = "answer a prompt with media, greedily or sampled"
   static let discussion = """
     Prints the answer. Without --temperature the most likely token is taken at each
-    step; with it tokens are drawn, the same for the same --seed.
+    step; with it tokens are drawn, the same for the same --seed. An end id ends the
+    answer: eos_token_id of generation_config.json, else of config.json.
     """
   static let temperature = Option<Double>.number(
     "temperature", in: .closed(0, 100), default: 0, "0 takes the most likely token; higher draws more freely")
@@ -20,7 +21,7 @@ struct GenerateCommand: Command {
     "max-new-tokens", in: 1...65536, default: 64, unit: "tokens", "longest answer")
   static let positionals = [Positional.model]
   static let options =
-    SampleOptions.declarations + [
+    SampleOptions.declarations + AdapterOptions.declarations + [
       temperature.declaration, topK.declaration, topP.declaration, limit.declaration,
     ]
   static let examples = [
@@ -34,12 +35,14 @@ struct GenerateCommand: Command {
   ]
 
   private let model: String
+  private let adapter: AdapterOptions
   private let sample: SampleOptions
   private let sampler: Sampler
   private let limit: Int
 
   init(_ arguments: Arguments) throws(UsageError) {
     model = try arguments[Positional.model]
+    adapter = try AdapterOptions(arguments)
     sample = try SampleOptions(arguments)
     let temperature = try arguments[Self.temperature]
     sampler = Sampler(
@@ -58,10 +61,10 @@ struct GenerateCommand: Command {
   }
 
   func run(_ session: Session) throws -> ExitStatus {
-    let checkpoint = try Support.checkpoint(model)
+    let checkpoint = try adapter.checkpoint(model)
     let tokenizer = try checkpoint.requiredTokenizer()
     let prompt = try checkpoint.prompt(for: sample.sample(for: checkpoint))
-    var generator = Generator(checkpoint.model)
+    var generator = Generator(checkpoint)
     generator.sampler = sampler
     generator.seed = session.globals.seed
     generator.limit = limit

@@ -24,7 +24,8 @@ struct MeasuredRun {
   ) throws -> AttentionContext {
     AttentionContext(
       tool: .init(version: Version.number, commit: BuildFacts.commit),
-      model: try model(checkpoint, options, session.console),
+      // A plan names no files.
+      model: try model(checkpoint, hashesFiles: !options.isDryRun, session.console),
       data: source.description, definition: definition, shard: options.shard, seed: session.globals.seed,
       options: JSONObject(more))
   }
@@ -130,8 +131,9 @@ struct MeasuredRun {
         version: Version.number, arguments: ["mmprobe"] + session.commandLine, threads: Workers.threadCount))
   }
 
-  private static func model(
-    _ checkpoint: Checkpoint, _ options: RunOptions, _ console: Console
+  /// The model as contexts name it.
+  static func model(
+    _ checkpoint: Checkpoint, hashesFiles: Bool = true, _ console: Console
   ) throws -> AttentionContext.Model {
     let sizes = checkpoint.model.decoder.configuration
     let types = Inspection(checkpoint).types
@@ -139,12 +141,10 @@ struct MeasuredRun {
       name: Support.name(checkpoint.folder.path), architecture: checkpoint.family.modelType,
       layerCount: sizes.layerCount, headCount: sizes.headCount, keyValueHeadCount: sizes.keyValueHeadCount,
       dtype: types.first?.type.rawValue.lowercased() ?? "none",
-      // A plan names no files.
-      files: options.isDryRun
-        ? []
-        : try checkpoint.fileHashes(willRead: Support.noteOfHashing(console)).map {
+      files: hashesFiles
+        ? try checkpoint.fileHashes(willRead: Support.noteOfHashing(console)).map {
           .init(name: $0.name, sha256: $0.sha256)
-        })
+        } : [])
   }
 
   private func show(_ summary: AttentionSummary, _ samples: AttentionSamples) throws {

@@ -1,5 +1,7 @@
+import Analysis
 import Foundation
 import RunKit
+import TensorCore
 import TokenModel
 
 /// Small things that several commands share.
@@ -7,6 +9,20 @@ enum Support {
   /// Opens the model folder of a command.
   static func checkpoint(_ path: String) throws -> Checkpoint {
     try Checkpoint(folder: URL(fileURLWithPath: path, isDirectory: true))
+  }
+
+  /// The error to show: numbers that are not finite are mostly a fault of a file of weights, which is then named.
+  static func naming(_ error: any Error, model path: String?) -> any Error {
+    var isOfNumbers = false
+    switch error {
+    case ModelError.notFinite, ProbeError.notFinite, TrainingStateError.notFinite: isOfNumbers = true
+    case MeasurementError.nothingMeasured(_, let first): isOfNumbers = first.contains("not finite")
+    default: break
+    }
+    guard isOfNumbers, let path, let checkpoint = try? checkpoint(path),
+      let tensor = try? checkpoint.weights.firstNotFinite()
+    else { return error }
+    return CheckpointError.notFinite(path: path, tensor: tensor.name)
   }
 
   /// The last part of a path, for headings.

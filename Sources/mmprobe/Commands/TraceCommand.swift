@@ -1,3 +1,4 @@
+import Foundation
 import RunKit
 import TensorCore
 import TokenModel
@@ -8,18 +9,28 @@ struct TraceCommand: Command {
   static let summary = "run raw inputs and save logits, hidden states, attention, ..."
   static let discussion = """
     Inputs have the names transformers gives them: input_ids [batch, tokens], and if
-    wanted attention_mask and position_ids of the same shape; media in the order of
-    their placeholders, such as pixel_values and image_sizes as a processor makes
-    them (avt_llama: bytes, image_u8 and audio_u8 [media, channels, ...]), with one
-    placeholder id for each medium or for each of its rows.
+    wanted attention_mask and position_ids of the same shape (position_ids of
+    qwen2_vl and qwen2_5_vl also [3, batch, tokens]); media in the order of their
+    placeholders, as a processor makes them, with one placeholder id for each medium
+    or for each of its rows:
+      llava, chameleon   pixel_values
+      llava_next         pixel_values, image_sizes
+      idefics3, smolvlm  pixel_values, pixel_attention_mask
+      qwen2_vl           pixel_values, image_grid_thw, pixel_values_videos,
+                         video_grid_thw, mm_token_type_ids
+      qwen2_5_vl         the same and second_per_grid_ts
+      qwen2_audio        input_features, feature_attention_mask
+      avt_llama          image_u8, audio_u8, bytes [media, channels, ...]
 
     Names to capture: logits; hidden.0 (input of layer 0) to hidden.L (after the
     final norm); attention.0 to attention.(L-1) [batch, heads, queries, keys];
-    embeddings; finalNorm; layers.N.SITE with the sites input, attentionNorm, query,
-    key, value, attention, attentionOutput, afterAttention, feedForwardNorm, gate,
-    up, feedForwardOutput, output. Layers count from 0. Of a tower: vision.hidden.0
-    to vision.hidden.L (after the last layer), vision.attention.0 ...,
-    vision.layers.N.SITE, and vision.projected, what the decoder gets.
+    embeddings; finalNorm; layers.N.SITE with the sites input, attentionNorm,
+    unplacedQuery and unplacedKey (before positions are rotated in), query, key,
+    value, attention, attentionOutput, afterAttention, feedForwardNorm, gate, up,
+    feedForwardOutput, output. Layers count from 0. Of a tower: vision.hidden.0 to
+    vision.hidden.L (after the last layer), vision.attention.0 ...,
+    vision.layers.N.SITE, and vision.projected, what the decoder gets; the same with
+    audio instead of vision of a tower for sound.
 
     Left- or right-padded batches keep their side. Rows of padding are 0, and the
     output then holds attention_mask too.
@@ -29,7 +40,8 @@ struct TraceCommand: Command {
   static let capture = Option<[String]>.list(
     "capture", "LIST", absence: "logits, hidden states and attention", "names to save, with commas between")
   static let positionals = [Positional.model]
-  static let options = [inputs.declaration, output.declaration, capture.declaration]
+  static let options =
+    [inputs.declaration, output.declaration, capture.declaration] + AdapterOptions.declarations
   static let examples = [
     Example(purpose: "Everything", line: "trace model --inputs in.safetensors -o out.safetensors"),
     Example(
@@ -39,19 +51,32 @@ struct TraceCommand: Command {
   ]
 
   private let model: String
+  private let adapter: AdapterOptions
   private let inputs: String
   private let output: String
   private let names: [String]
 
   init(_ arguments: Arguments) throws(UsageError) {
     model = try arguments[Positional.model]
+    adapter = try AdapterOptions(arguments)
     inputs = try arguments[Self.inputs]
     output = try arguments[Self.output]
     names = try arguments[Self.capture]
   }
 
+  func validate() throws(UsageError) {
+    let files = [inputs, output].map {
+      URL(fileURLWithPath: $0).resolvingSymlinksInPath().standardizedFileURL.path
+    }
+    if files[0] == files[1] {
+      throw .conflict(
+        reason: "--output would replace the file of --inputs, \(inputs)", remedy: "name another file to write"
+      )
+    }
+  }
+
   func run(_ session: Session) throws -> ExitStatus {
-    let checkpoint = try Support.checkpoint(model)
+    let checkpoint = try adapter.checkpoint(model)
     let trace = try Trace(checkpoint.model, names: names.isEmpty ? nil : names)
     let file = try SafetensorsFile(path: inputs)
     let traceInputs = try TraceInputs(file.tensors, path: inputs, model: checkpoint.model)

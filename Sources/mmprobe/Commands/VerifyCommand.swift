@@ -13,8 +13,9 @@ struct VerifyCommand: Command {
     the same file. Names may share a prefix, so that one file holds several cases:
     a.input_ids, a.logits, left.input_ids, left.attention_mask, left.logits. Also
     understood: attn.N, hidden.last, inputs_embeds, image_features, and _f64 after a
-    name. Media without a prefix serve every case. Only real rows (attention_mask 1)
-    count. NaN does not pass. Other tensors are listed.
+    name. Media without a prefix serve every case; patches with a grid_thw under a
+    prefix of their own serve the cases with that grid. Only real rows
+    (attention_mask 1) count. NaN does not pass. Other tensors are listed.
 
     Without it, what must hold for any checkpoint is checked: finite weights,
     attention rows that sum to 1 and see no later row, the same logits with and

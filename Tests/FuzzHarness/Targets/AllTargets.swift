@@ -39,6 +39,7 @@ extension FuzzTarget {
     "probe_nothing_left": "speaks of a well-formed model without an id that begins; ProbeErrorTests",
     "probe_not_finite": "speaks of numbers that a well-formed model computes; ProbeErrorTests",
     "media_unsupported_shape": "speaks of a well-formed image; ImageProcessorTests",
+    "media_empty": "needs a file of no bytes, which is also cut short in other ways; BadInputTests",
     "media_not_decodable": "is found by a program outside; MediaDecodingTests",
     "media_no_stream": "is found by a program outside; MediaDecodingTests",
     "tensor_not_quantisable": "is thrown when a model is converted; QuantisedMatrixTests",
@@ -50,6 +51,8 @@ extension FuzzTarget {
 
   /// Error types that speak of no input file, and who tests them.
   static let exemptErrors: [String: String] = [
+    "AdapterError": "speaks of an adapter and a model that do not fit each other; AdapterTests",
+    "FinetuneError": "speaks of well-formed data that cannot be trained on; FinetuneCommandTests",
     "TensorWriteError":
       "what is to be written is the program's own; SafetensorsFileTests, NPYFileTests, NPZFileTests",
     "DecoderError": "speaks of a program outside; MediaDecodingTests",
@@ -57,6 +60,9 @@ extension FuzzTarget {
     "EvaluationError": "speaks of a well-formed record that has no answer",
     "TrainingDataError": "speaks of well-formed data that cannot be trained on; TrainingDataErrorTests",
     "TrainingStateError": "speaks of the state a run saved itself; StepDriverTests",
+    "CheckpointError": "speaks of folders, and of well-formed weights that are not numbers; BadInputTests",
+    "ComparisonError": "speaks of two runs that do not belong together; ComparisonTests",
+    "RollingQueryError": "speaks of buffers that a run saved itself; RollingQueryTests",
     "ConversionError": "speaks of a folder that is converted already, or into itself; ConvertCommandTests",
     "DriftError": "speaks of two models that do not belong together; ConvertCommandTests",
     "MemoryLimitError": "speaks of a limit on the command line; MemoryLimitTests",

@@ -154,7 +154,7 @@ extension FuzzTarget {
         if index.isMultiple(of: 2) {
           try measure(sample, with: checkpoint)
         } else {
-          _ = try Evaluator(checkpoint, limit: 2).items(for: [sample])
+          _ = try Evaluator(checkpoint, EvaluationDefinition(answerLimit: 2)).records(for: [sample])
         }
       }
       if let item = try JSONValue(parsing: contents("\(folder)/item.json")).intValue {

@@ -143,7 +143,7 @@ final class MediaDecodingTests: XCTestCase {
       flac[place] = UInt8(truncatingIfNeeded: total >> (24 - 8 * index))
     }
     let cases: [(Modality, URL, ExitStatus, String)] = [
-      (.image, try make("empty.png", []), .data, "ends after 0 bytes"),
+      (.image, try make("empty.png", []), .data, "the file is empty"),
       (.image, try make("huge.png", huge), .data, "900000000 pixels"),
       (.image, try make("huge.ppm", Array("P6 30000 30000 255\n".utf8)), .data, "900000000 pixels"),
       (.image, try make("huge.bmp", hugeBMP), .data, "more than 100000000 pixels"),
@@ -157,13 +157,13 @@ final class MediaDecodingTests: XCTestCase {
       (.image, folder, .missingInput, "folder"),
       (.image, folder.appendingPathComponent("none.png"), .missingInput, "none.png"),
       (.image, URL(fileURLWithPath: "/dev/zero"), .missingInput, "/dev/zero"),
-      (.audio, try make("empty.mp3", []), .data, "ends after 0 bytes"),
+      (.audio, try make("empty.mp3", []), .data, "the file is empty"),
       (.audio, try make("text.mp3", Array("this is no sound\n".utf8)), .data, "cannot be decoded"),
-      (.audio, try make("hours.wav", hours), .data, "its header promises 1728000044"),
+      (.audio, try make("hours.wav", hours), .data, "found 36000 seconds"),
       (.audio, try make("hours.flac", flac), .data, "36000 seconds"),
       (.audio, file("rgb.png"), .data, "another kind of file"),
       (.audio, folder.appendingPathComponent("none.wav"), .missingInput, "none.wav"),
-      (.video, try make("empty.mp4", []), .data, "ends after 0 bytes"),
+      (.video, try make("empty.mp4", []), .data, "the file is empty"),
       (.video, try make("text.mp4", Array("this is no video\n".utf8)), .data, "cannot be decoded"),
       (.video, try make("cut.mp4", cut("lossy.mp4")), .data, "cannot be decoded"),
       (.video, file("tone.m4a"), .data, "has no video"),

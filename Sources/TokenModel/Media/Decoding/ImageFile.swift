@@ -18,7 +18,7 @@ struct ImageFile {
   /// - Throws: `FileError`, `MediaError`, `DecoderError`.
   func image(at url: URL) throws -> RGBImage {
     let bytes = try FileReader.bytes(of: url, limit: Self.sizeLimit)
-    guard !bytes.isEmpty else { throw MediaError.truncated(path: url.path, found: 0, expected: 2) }
+    guard !bytes.isEmpty else { throw MediaError.empty(path: url.path) }
     if bytes[0] == UInt8(ascii: "P"), bytes.count > 1, UInt8(ascii: "1")...UInt8(ascii: "7") ~= bytes[1] {
       try Self.checkPixels(of: bytes, path: url.path)
       return try RGBImage(PNMFile(path: url.path, bytes: bytes))

@@ -28,17 +28,29 @@ struct SoundFile {
     return converter.convert(sound.samples)
   }
 
+  /// Bytes of a file in which its sizes are looked for.
+  private static let headerSize = 4096
+
+  private static func check(_ seconds: Double, path: String) throws(MediaError) {
+    guard seconds <= Double(secondsLimit) else {
+      throw .tooLarge(path: path, what: "seconds", found: Int(min(seconds, 1e12)), limit: secondsLimit)
+    }
+  }
+
   private func read(_ url: URL, seconds: Double) throws -> (samples: [Double], rate: Int) {
     // A little more than wanted, so that the filter that changes the rate finds what it needs at the end.
     let wanted = seconds + 1
-    let start = try FileReader.start(of: url, count: 12)
-    guard !start.isEmpty else { throw MediaError.truncated(path: url.path, found: 0, expected: 12) }
+    let start = try FileReader.start(of: url, count: Self.headerSize)
+    guard !start.isEmpty else { throw MediaError.empty(path: url.path) }
     if start.starts(with: Array("RIFF".utf8)), start.dropFirst(8).starts(with: Array("WAVE".utf8)) {
+      if let promised = WAVFile.promisedSeconds(start) { try Self.check(promised, path: url.path) }
       do {
         let wav = try WAVFile(contentsOf: url)
         return (Array(wav.samples.prefix(Int(wanted * Double(wav.sampleRate)))), wav.sampleRate)
       } catch let error as MediaError where error.code == .unsupportedFormat && ffmpeg.decoder != nil {
         // A coded WAV file: ffmpeg knows more of them.
+      } catch let error as FileError where error.code == .tooLarge && ffmpeg.decoder != nil {
+        // A long recording, of which ffmpeg decodes only the beginning.
       }
     }
     return try decode(url, seconds: wanted)
@@ -57,10 +69,7 @@ struct SoundFile {
       throw MediaError.notDecodable(path: url.path, reason: "the sample rate or the channels are not known")
     }
     let duration = (facts["format"]?["duration"] ?? stream["duration"])?.stringValue.flatMap { Double($0) }
-    if let duration, duration > Double(Self.secondsLimit) {
-      throw MediaError.tooLarge(
-        path: url.path, what: "seconds", found: Int(min(duration, 1e12)), limit: Self.secondsLimit)
-    }
+    if let duration { try Self.check(duration, path: url.path) }
     let byteLimit = 4 * channelCount * Int(Double(rate) * (seconds + 1))
     var bytes: [UInt8] = []
     try ffmpeg.decode(

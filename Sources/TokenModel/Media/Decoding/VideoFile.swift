@@ -27,7 +27,7 @@ struct VideoFile {
   /// - Throws: `FileError`, `MediaError`, `DecoderError`.
   func facts(of url: URL) throws -> Facts {
     guard try FileReader.size(of: url) > 0 else {
-      throw MediaError.truncated(path: url.path, found: 0, expected: 1)
+      throw MediaError.empty(path: url.path)
     }
     let selection = ["-select_streams", "v:0"]
     let header = try ffmpeg.describe(

@@ -29,9 +29,11 @@ struct SmolVLMVideoProcessor: VideoProcessor {
     longest = try Idefics3ImageProcessor.longestEdge("size", settings, default: longest)
     most = try settings.integer("num_frames", in: counts, default: most)
     rate = try settings.number("fps", above: 0, default: rate)
-    // Older files have these in a section of their own, which wins.
+    // Older files have these in a section of their own, which wins, but for a size beside it.
     if let sampling = try settings.section("video_sampling") {
-      longest = try Idefics3ImageProcessor.longestEdge("video_size", sampling, default: longest)
+      if !settings.has("size") {
+        longest = try Idefics3ImageProcessor.longestEdge("video_size", sampling, default: longest)
+      }
       most = try sampling.integer("max_frames", in: counts, default: most)
       rate = try sampling.number("fps", above: 0, default: rate)
     }

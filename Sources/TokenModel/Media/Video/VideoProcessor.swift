@@ -54,6 +54,7 @@ extension VideoProcessor {
     var layout = Medium.Layout()
     layout.originalSize = original
     layout.frameTimes = indices.map { Double($0) / facts.rate }
+    layout.duration = facts.duration
     return medium(frames, facts: facts, layout: layout, identity: identity)
   }
 }

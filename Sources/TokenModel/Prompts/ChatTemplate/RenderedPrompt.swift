@@ -53,6 +53,57 @@ public struct RenderedPrompt: Sendable, Equatable {
     return stretches.map { .text(String(decoding: bytes[$0.range], as: UTF8.self), role: $0.role) }
   }
 
+  /// A text of one role.
+  struct Part {
+    let text: String
+    let role: Role
+  }
+
+  /// Where a text stands, in bytes.
+  func places(of word: String) -> [Range<Int>] {
+    let (bytes, word) = (Array(text.utf8), Array(word.utf8))
+    guard let first = word.first else { return [] }
+    var places: [Range<Int>] = []
+    var start = 0
+    while start + word.count <= bytes.count {
+      if bytes[start] == first, bytes[start..<start + word.count].elementsEqual(word) {
+        places.append(start..<start + word.count)
+        start += word.count
+      } else {
+        start += 1
+      }
+    }
+    return places
+  }
+
+  /// The prompt with other parts in some places; the places are in order and do not overlap.
+  func replacing(_ places: [Range<Int>], by parts: [[Part]]) -> RenderedPrompt {
+    let bytes = Array(text.utf8)
+    var (result, stretches): ([UInt8], [Stretch]) = ([], [])
+    func append(_ bytes: some Collection<UInt8>, _ role: Role) {
+      if bytes.isEmpty { return }
+      let start = stretches.last?.role == role ? stretches.removeLast().range.lowerBound : result.count
+      result += bytes
+      stretches.append(Stretch(role: role, range: start..<result.count))
+    }
+    func appendOwn(_ range: Range<Int>) {
+      for stretch in self.stretches {
+        let part = stretch.range.clamped(to: range)
+        append(bytes[part], stretch.role)
+      }
+    }
+    var start = 0
+    for (place, parts) in zip(places, parts) {
+      appendOwn(start..<place.lowerBound)
+      for part in parts { append(part.text.utf8, part.role) }
+      start = place.upperBound
+    }
+    appendOwn(start..<bytes.count)
+    return RenderedPrompt(text: String(decoding: result, as: UTF8.self), stretches: stretches)
+  }
+
+  private init(text: String, stretches: [Stretch]) { (self.text, self.stretches) = (text, stretches) }
+
   /// An id and what it is for.
   public struct Token: Sendable, Equatable {
     /// The id.

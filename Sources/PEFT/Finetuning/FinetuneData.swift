@@ -1,0 +1,93 @@
+import RunKit
+public import TokenModel
+
+/// The records a model is fine-tuned on; each is read with its media when it is needed.
+public struct FinetuneData: Sendable {
+  /// What reading some or all records found.
+  public struct Survey: Sendable, Equatable {
+    /// Records that were read.
+    public var count = 0
+    /// Of these, records with media.
+    public var withMedia = 0
+    /// Positions of each role, over all records that were read.
+    public var positions: [Role: Int] = [:]
+    /// Positions that carry loss.
+    public var labels = 0
+    /// The longest record.
+    public var longest = 0
+    /// Media of each modality.
+    public var media: [Modality: Int] = [:]
+  }
+
+  /// The file.
+  public let data: DataSet
+  /// How many of its records are used.
+  public let count: Int
+  private let checkpoint: Checkpoint
+  private let usesLastAnswerOnly: Bool
+  /// The most positions of a record; nil for no bound.
+  private let lengthLimit: Int?
+
+  /// - Parameters:
+  ///   - count: The first so many records.
+  ///   - lengthLimit: The most positions of a record.
+  public init(
+    _ data: DataSet, count: Int, for checkpoint: Checkpoint, options: FinetuneOptions, lengthLimit: Int?
+  ) {
+    (self.data, self.count, self.checkpoint, self.lengthLimit) = (data, count, checkpoint, lengthLimit)
+    usesLastAnswerOnly = options.usesLastAnswerOnly
+  }
+
+  /// A record as the model sees it, and what its rows have to predict.
+  struct Example: Sendable {
+    let sample: Sample
+    let prompt: Prompt
+    /// For each row the id it predicts; −1 without loss.
+    let labels: [Int]
+  }
+
+  /// Reads a record.
+  ///
+  /// - Throws: `DataSetError`, `PromptError`, `TokenizerError`, `ChatTemplateError`, `FinetuneError`.
+  func example(at index: Int) throws -> Example {
+    let sample = try data.sample(at: index, for: checkpoint)
+    guard let answer = sample.answer else {
+      throw FinetuneError.noAnswer(path: data.url.path, sample: sample.id)
+    }
+    let prompt = try checkpoint.prompt(for: sample, includesAnswer: true)
+    if let lengthLimit, prompt.count > lengthLimit {
+      throw FinetuneError.tooLong(
+        path: data.url.path, sample: sample.id, found: prompt.count, limit: lengthLimit)
+    }
+    guard !answer.isEmpty, prompt.count > prompt.promptCount else {
+      throw FinetuneError.nothingLearned(path: data.url.path, sample: sample.id)
+    }
+    let roles = prompt.spans.roles
+    let labels = roles.indices.map { row -> Int in
+      let next = row + 1
+      guard next < roles.count, roles[next] == .response,
+        !usesLastAnswerOnly || next >= prompt.promptCount
+      else { return -1 }
+      return prompt.ids[prompt.spans.sources[next]]
+    }
+    return Example(sample: sample, prompt: prompt, labels: labels)
+  }
+
+  /// Reads records to see what they are, the first so many; stops at the first that cannot be used.
+  ///
+  /// - Throws: As a training would.
+  public func survey(_ limit: Int, progress: (Int) -> Void = { _ in }) throws -> Survey {
+    var survey = Survey()
+    for index in 0..<min(limit, count) {
+      let example = try example(at: index)
+      survey.count += 1
+      survey.withMedia += example.sample.media.isEmpty ? 0 : 1
+      survey.longest = max(survey.longest, example.prompt.count)
+      survey.labels += example.labels.count { $0 >= 0 }
+      for role in example.prompt.spans.roles { survey.positions[role, default: 0] += 1 }
+      for medium in example.sample.media { survey.media[medium.modality, default: 0] += 1 }
+      progress(index + 1)
+    }
+    return survey
+  }
+}

@@ -1,0 +1,52 @@
+import RunKit
+
+/// Records of messages, as chat programs and other trainers write them.
+extension DataSet {
+  /// A list of messages: the last one of the assistant is the expected answer.
+  ///
+  /// A content is a text with `<image>` where media stand, or a list of texts and of media, whose files stand in `images`,
+  /// `audios` and `videos`, in the order of their places.
+  func messages(_ record: JSONObject, _ index: Int, _ reader: MediaReader) throws -> Sample {
+    guard let list = record["messages"]?.arrayValue else {
+      throw DataSetError.wrongKind(
+        path: url.path, record: place(index), key: "messages", found: record["messages"]?.kind ?? "nothing",
+        expected: "an array")
+    }
+    var turns: [Sample.Turn] = []
+    for message in list {
+      guard let object = message.objectValue else {
+        throw DataSetError.wrongKind(
+          path: url.path, record: place(index), key: "messages", found: message.kind, expected: "objects")
+      }
+      let role = try string("role", object, index)
+      guard let speaker = Sample.Speaker(rawValue: role) else {
+        throw DataSetError.unknownSpeaker(path: url.path, record: place(index), found: role)
+      }
+      turns.append(Sample.Turn(speaker: speaker, text: try content(object, index)))
+    }
+    let answer = turns.last?.speaker == .assistant ? turns.removeLast().text : nil
+    return Sample(
+      index: index, id: try name(record, index), turns: turns,
+      media: try media(record, index, reader, plural: true), answer: answer, tags: try tags(record, index))
+  }
+
+  /// The text of a message with placeholders for its media.
+  private func content(_ message: JSONObject, _ index: Int) throws(DataSetError) -> String {
+    guard let parts = message["content"]?.arrayValue else { return try string("content", message, index) }
+    var text = ""
+    for part in parts {
+      let type = part["type"]?.stringValue ?? ""
+      if type == "text", let words = part["text"]?.stringValue {
+        text += words
+      } else if Modality.media.contains(Modality(rawValue: type)) {
+        text += "<\(type)>"
+      } else {
+        throw .wrongKind(
+          path: url.path, record: place(index), key: "content",
+          found: type.isEmpty ? part.kind : "a part of type \(type.inQuotes)",
+          expected: "texts, and places of images, audio or videos")
+      }
+    }
+    return text
+  }
+}

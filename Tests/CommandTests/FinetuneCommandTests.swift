@@ -1,0 +1,362 @@
+import Foundation
+import Synchronization
+import TensorCore
+import TestSupport
+import XCTest
+
+@testable import RunKit
+
+/// `mmprobe finetune` on the small model: what it says, writes and refuses, and that stopping it changes no byte.
+final class FinetuneCommandTests: XCTestCase {
+  /// Some training and validation questions with their media.
+  private struct Setup {
+    let folder: TemporaryFolder
+    var training: String { folder.path("train.qa.jsonl") }
+    var validation: String { folder.path("val.qa.jsonl") }
+
+    /// - Parameter answer: What stands for every answer; nil for the right ones, which the model knows already.
+    init(answer: String? = nil) throws {
+      folder = try TemporaryFolder()
+      for (split, count) in [("train", 24), ("val", 6)] {
+        let lines = String(
+          decoding: try Data(contentsOf: Fixtures.avdigitsData("\(split).qa.jsonl")), as: UTF8.self
+        ).split(separator: "\n").prefix(count).map { line in
+          answer.map { String(line).replacing(#/"y": ?"[^"]*"/#, with: "\"y\": \"\($0)\"") } ?? String(line)
+        }
+        try (lines.joined(separator: "\n") + "\n").write(
+          to: folder.url("\(split).qa.jsonl"), atomically: true, encoding: .utf8)
+        try FileManager.default.copyItem(
+          at: Fixtures.avdigitsData("\(split).safetensors"), to: folder.url("\(split).safetensors"))
+      }
+    }
+
+    func line(_ method: String, _ run: String, _ more: [String] = []) -> [String] {
+      [
+        "finetune", method, Embedded.model, "--data", training, "--validation", validation, "-o", run, "-q",
+        "--seed", "3", "--steps", "4", "--batch", "3", "--log-interval", "1", "--eval-interval", "2",
+        "--save-interval", "2", "--lr", "0.01",
+      ] + more
+    }
+  }
+
+  /// Every file of a run but the lock and run.json, which has times.
+  private static func contents(_ run: String) throws -> [String: Data] {
+    var contents: [String: Data] = [:]
+    for name in try FileManager.default.subpathsOfDirectory(atPath: run)
+    where ![".mmprobe-lock", "run.json", "best", "last"].contains(name) {
+      contents[name] = try Data(contentsOf: URL(fileURLWithPath: "\(run)/\(name)"))
+    }
+    return contents
+  }
+
+  private static func differences(_ run: String, _ whole: [String: Data]) throws -> [String] {
+    let found = try contents(run)
+    return Set(found.keys).union(whole.keys).filter { found[$0] != whole[$0] }.sorted()
+  }
+
+  private func log(_ run: String) throws -> [JSONValue] {
+    try JSONLinesReader(URL(fileURLWithPath: run + "/log.jsonl"), ending: .asWritten).remainingLines().map(
+      \.value)
+  }
+
+  func testLoRALearnsAndItsAdapterServesOtherCommands() throws {
+    let setup = try Setup(answer: "7")
+    let run = setup.folder.path("run")
+    let line = setup.line("lora", run, ["--json"]).map { $0 == "4" ? "12" : $0 }.filter { $0 != "-q" }
+    let outcome = try Program.succeed(line)
+    let result = try JSONValue(parsing: [UInt8](outcome.output.utf8))
+    XCTAssertEqual(result["steps"]?.intValue, 12)
+    XCTAssertNotNil(result["best_loss"]?.doubleValue)
+    for word in ["trainable ", "adapters ", "media used yes", "memory ", "time "] {
+      XCTAssertTrue(outcome.errors.contains(word), outcome.errors)
+    }
+    XCTAssertEqual(
+      Set(try Self.contents(run).keys),
+      [
+        "config.json", "log.jsonl", "events.out.tfevents.mmprobe", "state.safetensors",
+        "best/adapter_config.json", "best/adapter_model.safetensors", "last/adapter_config.json",
+        "last/adapter_model.safetensors",
+      ])
+    let log = try log(run)
+    let steps = log.filter { $0["loss"] != nil }
+    XCTAssertEqual(steps.count, 12)
+    let validation = log.compactMap { $0["validation"]?["loss"]?.doubleValue }
+    XCTAssertEqual(validation.count, 6)
+    XCTAssertLessThan(validation[5], 0.7 * validation[0], "the one answer is learned")
+    let last = try XCTUnwrap(steps.last)
+    for key in [
+      "learning_rate", "gradient_norm", "share/image", "share/audio", "share/text", "share/other",
+      "air/image", "air/audio", "norm/layer.0/text", "logits/largest", "gradient/text", "gradient/image",
+      "gradient/audio", "split/norm/text", "split/share/text", "split/share/image", "split/share/audio",
+      "split/cosine/image",
+    ] {
+      XCTAssertNotNil(last[key]?.doubleValue, key)
+    }
+    let shares = ["image", "audio", "text", "other"].compactMap { last["share/\($0)"]?.doubleValue }
+    XCTAssertEqual(shares.reduce(0, +), 1, accuracy: 1e-5)
+    let split = ["text", "image", "audio"].compactMap { last["split/share/\($0)"]?.doubleValue }
+    XCTAssertEqual(split.reduce(0, +), 1, accuracy: 1e-5)
+    // B is 0 at first, and A has no gradient.
+    XCTAssertNil(steps[0]["split/share/text"]?.doubleValue)
+
+    let adapter = ["--adapter", run + "/best"]
+    let question = ["--data", setup.validation]
+    let plain = try Program.succeed(["attention", Embedded.model, "--json"] + question)
+    let tuned = try Program.succeed(["attention", Embedded.model, "--json"] + question + adapter)
+    XCTAssertNotEqual(plain.output, tuned.output)
+    XCTAssertTrue(tuned.output.contains("adapter/adapter_model.safetensors"))
+    try Program.succeed(["eval", Embedded.model] + question + adapter)
+    let text = ["--text", "what is the digit ?"]
+    try Program.succeed(["generate", Embedded.model] + text + adapter)
+    // Merged, the model gives what the adapter gives.
+    let merged = setup.folder.path("merged")
+    try Program.succeed(["adapter", "merge", run + "/last", "--model", Embedded.model, "-o", merged])
+    let shown = try Program.succeed(["adapter", "show", run + "/last", "--model", Embedded.model])
+    XCTAssertTrue(shown.output.contains("LORA"), shown.output)
+    try Program.succeed(["eval", merged] + question)
+  }
+
+  func testMokALearnsAndIsNotMerged() throws {
+    let setup = try Setup()
+    let run = setup.folder.path("run")
+    try Program.succeed(setup.line("moka", run, ["--preset", "moka-paper"]))
+    let configuration = try JSONValue(
+      parsing: [UInt8](try Data(contentsOf: URL(fileURLWithPath: run + "/last/adapter_config.json"))))
+    XCTAssertEqual(configuration["peft_type"]?.stringValue, "MOKA")
+    XCTAssertEqual(configuration["modalities"], ["text", "image", "audio"])
+    let steps = try log(run).filter { $0["loss"] != nil }
+    for modality in ["text", "image", "audio"] {
+      let norms = steps.compactMap { $0["matrices/norm/\(modality)"]?.doubleValue }
+      XCTAssertEqual(norms.first, 0, "A does not move before B")
+      XCTAssertGreaterThan(norms.last ?? 0, 0, modality)
+    }
+    try Program.succeed(
+      ["eval", Embedded.model, "--data", setup.validation, "--adapter", run + "/last"])
+    let shown = try Program.succeed(["adapter", "show", run + "/last", "--model", Embedded.model])
+    XCTAssertTrue(shown.output.contains("A of images"), shown.output)
+    let refused = try Program.run([
+      "adapter", "merge", run + "/last", "--model", Embedded.model, "-o", setup.folder.path("merged"),
+    ])
+    XCTAssertEqual(refused.status, 69, refused.errors)
+    XCTAssertTrue(refused.errors.contains("modality of each row"), refused.errors)
+    let lora = setup.folder.path("lora")
+    try Program.succeed([
+      "adapter", "extract", run + "/last", "--model", Embedded.model, "--modality", "text", "-o", lora,
+    ])
+    try Program.succeed(["generate", Embedded.model, "--text", "one ?", "--adapter", lora])
+  }
+
+  func testFullTrainingWritesAModelAndLeavesFrozenPartsAlone() throws {
+    let setup = try Setup()
+    let run = setup.folder.path("run")
+    try Program.succeed(
+      setup.line("full", run, ["--freeze", "projector", "--lr-decoder", "0.001", "--metric", "exact-match"]))
+    try Program.succeed(["eval", run + "/best", "--data", setup.validation])
+    var (frozen, moved) = (0, 0)
+    for name in ["model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors"] {
+      let before = try SafetensorsFile(path: "\(Embedded.model)/\(name)")
+      let after = try SafetensorsFile(path: "\(run)/last/\(name)")
+      XCTAssertEqual(before.names, after.names)
+      for tensor in before.tensors {
+        let isSame = try after.tensor(tensor.name).bytes() == tensor.bytes()
+        let isProjector = ["image_", "audio_", "modality_"].contains { tensor.name.hasPrefix($0) }
+        if isProjector { XCTAssertTrue(isSame, tensor.name) }
+        (frozen, moved) = (frozen + (isSame ? 1 : 0), moved + (isSame ? 0 : 1))
+      }
+    }
+    XCTAssertGreaterThan(frozen, 3)
+    XCTAssertGreaterThan(moved, 20)
+    let log = try log(run)
+    XCTAssertNotNil(log.last { $0["validation"] != nil }?["validation"]?["exact_match"]?.doubleValue)
+  }
+
+  func testADryRunSaysWhatWouldBeTrainedAndWritesNothing() throws {
+    let setup = try Setup()
+    let line = ["finetune", "moka", Embedded.model, "--data", setup.training, "--dry-run"]
+    let before = try FileManager.default.contentsOfDirectory(atPath: setup.folder.path(""))
+    let text = try Program.succeed(line)
+    XCTAssertTrue(text.output.contains("MokA moka-paper for text, image, audio of rank 4"), text.output)
+    XCTAssertTrue(text.output.contains("24 records: "), text.output)
+    let outcome = try Program.succeed(line + ["--json", "--train", "projector", "--lr-projector", "0.5"])
+    let result = try JSONValue(parsing: [UInt8](outcome.output.utf8))
+    XCTAssertEqual(result["records"]?.intValue, 24)
+    XCTAssertEqual(result["media_used"]?["used"]?.boolValue, true)
+    let parts = try XCTUnwrap(result["parts"]?.arrayValue)
+    XCTAssertEqual(parts.map { $0["part"]?.stringValue }, ["projector", "decoder", "adapters"])
+    XCTAssertEqual(parts[1]["trainable"]?.intValue, 0)
+    XCTAssertEqual(parts[0]["trainable"]?.intValue, parts[0]["parameters"]?.intValue)
+    XCTAssertEqual(parts[0]["learning_rate"]?.doubleValue, 0.5)
+    XCTAssertEqual(try FileManager.default.contentsOfDirectory(atPath: setup.folder.path("")), before)
+  }
+
+  func testAnyNumberOfThreadsTrainsToTheSameBytes() throws {
+    let setup = try Setup()
+    for method in ["lora", "moka"] {
+      var expected: [String: Data]?
+      for threads in [1, 2, 3] {
+        let run = setup.folder.path("\(method)\(threads)")
+        try Program.succeed(setup.line(method, run, ["--threads", "\(threads)", "--dropout", "0.1"]))
+        if let expected { XCTAssertEqual(try Self.differences(run, expected), [], "\(threads) threads") }
+        expected = try expected ?? Self.contents(run)
+      }
+    }
+  }
+
+  func testCheckpointedLayersTrainToTheSameWeights() throws {
+    let setup = try Setup()
+    for method in ["lora", "moka", "full"] {
+      let runs = [setup.folder.path("\(method)-plain"), setup.folder.path("\(method)-twice")]
+      try Program.succeed(setup.line(method, runs[0]))
+      try Program.succeed(setup.line(method, runs[1], ["--activation-checkpointing"]))
+      let name = method == "full" ? "last/model-00001-of-00002.safetensors" : "last/adapter_model.safetensors"
+      let files = try runs.map { try Data(contentsOf: URL(fileURLWithPath: "\($0)/\(name)")) }
+      XCTAssertEqual(files[0], files[1], method)
+    }
+  }
+
+  func testARunKilledAtEveryFaultPointGoesOnToTheSameBytes() throws {
+    let setup = try Setup()
+    let whole = setup.folder.path("whole")
+    let more = ["--dropout", "0.1", "--threads", "1"]
+    try Program.succeed(
+      setup.line("lora", whole, more), environment: ["MMPROBE_FAULT_COUNT": setup.folder.path("count")])
+    let text = try String(contentsOf: setup.folder.url("count"), encoding: .utf8)
+    let points = try XCTUnwrap(Int(text.trimmingCharacters(in: .whitespacesAndNewlines)))
+    XCTAssertGreaterThan(points, 30)
+    let expected = try Self.contents(whole)
+    let next = Atomic<Int>(1)
+    let failures = Mutex<[String]>([])
+    DispatchQueue.concurrentPerform(iterations: 2) { _ in
+      while true {
+        let number = next.add(1, ordering: .relaxed).oldValue
+        guard number <= points else { return }
+        let run = setup.folder.path("run\(number)")
+        defer { try? FileManager.default.removeItem(atPath: run) }
+        let plan = ["MMPROBE_FAULT_KILL": "\(number)", "MMPROBE_FAULT_TORN": number % 2 == 0 ? "1" : "0"]
+        do {
+          let killed = try Program.run(setup.line("lora", run, more), environment: plan)
+          let resumed = try Program.run(setup.line("lora", run, more + ["--resume"]))
+          let differences = try Self.differences(run, expected)
+          if killed.status != SIGKILL || resumed.status != 0 || !differences.isEmpty {
+            failures.withLock { $0.append("\(number): \(killed.status) \(resumed.errors) \(differences)") }
+          }
+        } catch { failures.withLock { $0.append("\(number): \(error)") } }
+      }
+    }
+    XCTAssertEqual(failures.withLock { $0 }, [])
+    print("finetune: \(points) fault points, every second with a torn write")
+  }
+
+  func testTheFirstInterruptSavesAndTheRunGoesOn() throws {
+    let setup = try Setup()
+    func line(_ run: String) -> [String] {
+      setup.line("moka", run).map { $0 == "4" ? "60" : $0 }.filter { $0 != "-q" }
+    }
+    let whole = setup.folder.path("whole")
+    try Program.succeed(line(whole))
+    let run = setup.folder.path("run")
+    let process = try Program.start(
+      line(run), output: setup.folder.url("out"), errors: setup.folder.url("err"))
+    let log = URL(fileURLWithPath: run + "/log.jsonl")
+    while process.isRunning, ((try? Data(contentsOf: log).count) ?? 0) == 0 { usleep(1_000) }
+    process.interrupt()
+    process.waitUntilExit()
+    let errors = try String(contentsOf: setup.folder.url("err"), encoding: .utf8)
+    XCTAssertEqual(process.terminationStatus, 75, errors)
+    let command = try XCTUnwrap(errors.split(separator: "\n").last { $0.hasPrefix("  mmprobe ") }, errors)
+    try Program.succeed(Array(command.split(separator: " ").map(String.init).dropFirst()))
+    XCTAssertEqual(try Self.differences(run, Self.contents(whole)), [])
+  }
+
+  /// A line of data, and what is said about it.
+  func testBadDataIsRefusedWithTheReason() throws {
+    let setup = try Setup()
+    let data = setup.folder.path("bad.jsonl")
+    func check(
+      _ text: String, _ status: Int32, _ words: [String], method: String = "lora", line: UInt = #line
+    ) throws {
+      try text.write(toFile: data, atomically: true, encoding: .utf8)
+      let outcome = try Program.run([
+        "finetune", method, Embedded.model, "--data", data, "--dry-run",
+      ])
+      XCTAssertEqual(outcome.status, status, outcome.errors, line: line)
+      for word in words { XCTAssertTrue(outcome.errors.contains(word), outcome.errors, line: line) }
+    }
+    let turns = { (user: String, answer: String) in
+      "{\"id\": \"7\", \"conversations\": [{\"from\": \"human\", \"value\": \"\(user)\"}, "
+        + "{\"from\": \"gpt\", \"value\": \"\(answer)\"}]}\n"
+    }
+    try check("", 65, ["no records"])
+    try check(turns("one ?", ""), 65, ["7", "all its labels are masked"])
+    try check(turns("<image>one ?", "one"), 65, ["7", "placeholder"])
+    try check(turns("one ?", "one"), 65, ["has media", "moka"], method: "moka")
+    try check(
+      "{\"id\": \"7\", \"conversations\": [{\"from\": \"robot\", \"value\": \"one ?\"}]}\n", 65, ["robot"])
+    try check(
+      "{\"id\": \"7\", \"conversations\": [{\"from\": \"human\", \"value\": \"one ?\"}]}\n", 65, ["no answer"]
+    )
+    try check(
+      "{\"id\": 3, \"messages\": [{\"role\": \"tool\", \"content\": \"one\"}]}\n", 65, ["tool"])
+    try check(
+      "{\"messages\": [{\"role\": \"user\", \"content\": [{\"type\": \"text\", \"text\": \"one ?\"}]}, "
+        + "{\"role\": \"assistant\", \"content\": \"one\"}]}\n", 0, ["none of the records read has media"])
+  }
+
+  func testAdaptersOfOtherModelsAreRefused() throws {
+    let setup = try Setup()
+    func check(_ adapter: String, _ status: Int32, _ words: [String], line: UInt = #line) throws {
+      let outcome = try Program.run(["generate", Embedded.model, "--text", "one ?", "--adapter", adapter])
+      XCTAssertEqual(outcome.status, status, outcome.errors, line: line)
+      for word in words { XCTAssertTrue(outcome.errors.contains(word), outcome.errors, line: line) }
+    }
+    // Targets of another family, the same targets with other sizes, and no folder at all.
+    try check(Fixtures.url("lora_llava/adapter_pattern").path, 65, ["match no linear layer", "q_proj"])
+    try check(Fixtures.url("lora/adapter_qv").path, 65, ["has shape", "ask for"])
+    try check(setup.folder.path("nowhere"), 66, ["nowhere"])
+    let copy = setup.folder.path("copy")
+    try FileManager.default.copyItem(atPath: Fixtures.url("lora/adapter_qv").path, toPath: copy)
+    let file = copy + "/adapter_config.json"
+    let text = try String(contentsOfFile: file, encoding: .utf8)
+    func edit(_ old: String, _ new: String) throws {
+      XCTAssertTrue(text.contains(old))
+      try text.replacingOccurrences(of: old, with: new).write(toFile: file, atomically: true, encoding: .utf8)
+    }
+    try edit("\"LORA\"", "\"IA3\"")
+    try check(copy, 69, ["IA3", "LORA, MOKA"])
+    try edit("\"use_dora\": false", "\"use_dora\": true")
+    try check(copy, 69, ["use_dora"])
+    try edit("\"init_lora_weights\": true", "\"init_lora_weights\": \"pissa\"")
+    try check(copy, 69, ["init_lora_weights", "frozen weight"])
+    try edit("\"layers_pattern\": null", "\"layers_pattern\": \"(\"")
+    try check(copy, 65, ["layers_pattern", "regular expression"])
+    try edit("\"r\": 4", "\"r\": 0")
+    try check(copy, 65, ["\"r\"", "from 1"])
+    try edit("\"r\": 4", "\"r\": 4")
+    try FileManager.default.removeItem(atPath: copy + "/adapter_model.safetensors")
+    try Data([0]).write(to: URL(fileURLWithPath: copy + "/adapter_model.bin"))
+    try check(copy, 69, ["pickle", "weights_only=True"])
+  }
+
+  func testOptionsOfOtherMethodsAreRefused() throws {
+    let base = [Embedded.model, "--data", "x", "-o", "y"]
+    for (words, part) in [
+      (["full"] + base + ["--rank", "4"], "--rank is for lora and moka"),
+      (["lora"] + base + ["--preset", "naive"], "--preset is for moka"),
+      (["moka"] + base + ["--bias", "all"], "--bias is for lora"),
+      (["lora"] + base + ["--train", "decoder"], "finetune full"),
+      (["lora"] + base + ["--steps", "3", "--epochs", "2"], "--epochs"),
+      (["lorra"] + base, "Did you mean 'lora'"),
+      (["lora"] + base + ["--metric", "exact-match"], "--validation"),
+      (["lora", Embedded.model, "--data", "x"], "-o RUN"),
+    ] {
+      let outcome = try Program.run(["finetune"] + words)
+      XCTAssertEqual(outcome.status, 64, "\(words): \(outcome.errors)")
+      XCTAssertTrue(outcome.errors.contains(part), outcome.errors)
+    }
+    let setup = try Setup()
+    let part = try Program.run(
+      setup.line("lora", setup.folder.path("run"), ["--train", "vision"]))
+    XCTAssertEqual(part.status, 64, part.errors)
+    XCTAssertTrue(part.errors.contains("no part \"vision\""), part.errors)
+  }
+}
