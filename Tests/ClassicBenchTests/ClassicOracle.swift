@@ -17,13 +17,12 @@ final class ClassicOracle {
   private var compared: [String: Int] = [:]
   private var worst = (share: 0.0, name: "none")
 
-  /// - Parameter factor: What the case's tolerance is multiplied by.
-  init(_ name: String, toleranceTimes factor: Double = 1) throws {
+  init(_ name: String) throws {
     self.name = name
     let folder = Fixtures.url("classic/\(name)")
     description = try JSONValue(parsing: Data(contentsOf: folder.appendingPathComponent("case.json")))
     file = try SafetensorsFile(path: folder.appendingPathComponent("tensors.safetensors").path)
-    tolerance = factor * (try XCTUnwrap(description["tolerance"]?["relative"]?.doubleValue))
+    tolerance = try XCTUnwrap(description["tolerance"]?["relative"]?.doubleValue)
   }
 
   var modalities: [String] { description["modalities"]?.arrayValue?.compactMap(\.stringValue) ?? [] }
@@ -122,11 +121,11 @@ final class GoldenRun {
   ///   - missing: Values of parameters that the case does not have.
   init(
     _ name: String, _ method: any ImbalanceMethod, prefix: String = "before.",
-    encoders: [any Encoder]? = nil, toleranceTimes factor: Double = 1,
+    encoders: [any Encoder]? = nil,
     missing: (ParameterShape) -> Tensor? = { _ in nil },
     renamed: @escaping (String) -> String = { $0 }
   ) throws {
-    oracle = try ClassicOracle(name, toleranceTimes: factor)
+    oracle = try ClassicOracle(name)
     self.method = method
     self.renamed = renamed
     let sizes = try XCTUnwrap(oracle.description["sizes"])

@@ -43,33 +43,57 @@ public struct BenchExperiment {
   let methods: [MethodCatalog.Choice]
   let plan: TrainingPlan
 
+  /// What the command line says beside an experiment.
+  public struct Choices: Sendable {
+    /// Where the experiment does not say `first_seed`.
+    public var firstSeed = 0
+    /// The folder of the data, in place of `data`.
+    public var dataFolder: URL?
+    /// Labels of the methods that are wanted, in place of all.
+    public var labels: [String]?
+
+    /// The experiment as it stands.
+    public init() {}
+  }
+
   /// Reads an experiment.
   ///
-  /// - Parameter firstSeed: Where the file does not say `first_seed`.
   /// - Throws: `FileError`, `ExperimentError`, `BenchError`.
-  public init(_ url: URL, firstSeed: Int = 0) throws {
-    let reader = try ExperimentReader(
-      path: url.path, bytes: FileReader.bytes(of: url, limit: 1 << 22))
-    dataFolder =
-      URL(
-        fileURLWithPath: try reader.string("data"), relativeTo: url.deletingLastPathComponent()
-      ).standardizedFileURL
+  public init(_ url: URL, _ choices: Choices = Choices()) throws {
+    try self.init(
+      path: url.path, bytes: FileReader.bytes(of: url, limit: 1 << 22), base: url.deletingLastPathComponent(),
+      choices)
+  }
+
+  /// An experiment that comes with the program; its data are looked for in the current folder.
+  ///
+  /// - Throws: `BenchError`.
+  public init(_ preset: BenchPreset, isQuick: Bool, _ choices: Choices = Choices()) throws {
+    try self.init(
+      path: "preset \(preset.rawValue)", bytes: [UInt8](preset.experiment(isQuick: isQuick).text().utf8),
+      base: URL(fileURLWithPath: FileManager.default.currentDirectoryPath, isDirectory: true), choices)
+  }
+
+  private init(path: String, bytes: [UInt8], base: URL, _ choices: Choices) throws {
+    let reader = try ExperimentReader(path: path, bytes: bytes)
+    let stored = URL(fileURLWithPath: try reader.string("data"), relativeTo: base)
+    dataFolder = (choices.dataFolder ?? stored).standardizedFileURL
     let names = try reader.strings("modalities")
     if let twice = names.first(where: { name in names.count { $0 == name } > 1 }) {
-      throw BenchError.repeatedModality(path: url.path, name: twice)
+      throw BenchError.repeatedModality(path: path, name: twice)
     }
-    guard !names.isEmpty else { throw ExperimentError.missingKey(path: url.path, key: "modalities") }
+    guard !names.isEmpty else { throw ExperimentError.missingKey(path: path, key: "modalities") }
     modalities = names.map { Modality(rawValue: $0) }
     fusion = try reader.choice("fusion", default: .concatenation)
-    let first = try reader.integer("first_seed", in: 0...Int.max - 1000, default: firstSeed)
+    let first = try reader.integer("first_seed", in: 0...Int.max - 1000, default: choices.firstSeed)
     let count = try reader.integer("seeds", in: 1...1000, default: 3)
     seeds = Array(first..<first + count)
     plan = try Self.plan(reader.section("training"))
-    methods = try reader.list("methods") { try MethodCatalog.read($0, modalities: names) }
-    guard let firstLabel = methods.first?.label else {
-      throw ExperimentError.missingKey(path: url.path, key: "methods")
+    let listed = try reader.list("methods") { try MethodCatalog.read($0, modalities: names) }
+    guard let firstLabel = listed.first?.label else {
+      throw ExperimentError.missingKey(path: path, key: "methods")
     }
-    let labels = methods.map(\.label)
+    let labels = listed.map(\.label)
     if let twice = labels.first(where: { label in labels.count { $0 == label } > 1 }) {
       throw reader.impossible(
         "methods", found: "two of \(twice.inQuotes)", expected: "a label of its own for each")
@@ -77,13 +101,22 @@ public struct BenchExperiment {
     if let odd = labels.first(where: { !Self.isPlain($0) }) {
       throw reader.impossible("methods", found: odd.inQuotes, expected: "labels of letters, digits, - and _")
     }
-    reference = try reader.string("reference", default: firstLabel)
-    guard labels.contains(reference) else {
-      throw reader.impossible(
-        "reference", found: reference.inQuotes, expected: "one of \(labels.joined(separator: ", "))")
+    for label in choices.labels ?? [] where !labels.contains(label) {
+      throw BenchError.unknownMethod(
+        path: path, id: label, nearest: NameSuggestion.nearest(to: label, in: labels), known: labels)
     }
+    let chosen = listed.filter { choices.labels?.contains($0.label) ?? true }
+    methods = chosen
+    let stated = try reader.string("reference", default: firstLabel)
+    guard labels.contains(stated) else {
+      throw reader.impossible(
+        "reference", found: stated.inQuotes, expected: "one of \(labels.joined(separator: ", "))")
+    }
+    reference = chosen.contains { $0.label == stated } ? stated : chosen.first?.label ?? stated
     try reader.finish()
-    effective = reader.effective
+    var all = reader.effective
+    if let labels = choices.labels { all["chosen_methods"] = .array(labels.map(JSONValue.string)) }
+    effective = all
   }
 
   /// Labels name folders.

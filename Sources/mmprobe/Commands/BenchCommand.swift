@@ -16,26 +16,45 @@ struct BenchCommand: Command {
     alone, Shapley contributions and imbalance, and the difference from a reference
     with an interval over seeds and samples. Weights are chosen on validation
     samples. Unknown keys are refused. A first interrupt saves; --resume goes on.
+
+    Presets take the place of a file:
+    avdigits        every method on images and sounds of datasets/avdigits, 10 seeds
+    avdigits-three  the same on images, sounds and written clues
     """
   static let action = Positional(name: "ACTION", count: .one, help: "list or run")
   static let experiment = Positional(name: "EXPERIMENT", count: .optional, help: "a JSON file, for run")
+  static let preset = Option<BenchPreset?>.choice(
+    "preset", "NAME", absence: "a file", "an experiment that comes with the program")
+  static let quick = Option<Bool>.flag("quick", "3 seeds of the preset")
+  static let data = Option<String?>.text(
+    "data", "FOLDER", notes: "default: what the experiment says", "folder of the data")
+  static let methods = Option<[String]>.list(
+    "methods", "LABELS", absence: "all", "run only these of the experiment, with commas between")
   static let output = Option<String?>.text("output", short: "o", "RUN", "run folder to make")
   static let resume = Option<Bool>.flag("resume", "go on with the run in the folder")
   static let overwrite = Option<Bool>.flag("overwrite", "replace the run in the folder")
   static let dryRun = Option<Bool>.flag("dry-run", "check everything and show what would be done")
   static let positionals = [action, experiment]
   static let options = [
-    output.declaration, resume.declaration, overwrite.declaration, dryRun.declaration,
+    preset.declaration, quick.declaration, data.declaration, methods.declaration, output.declaration,
+    resume.declaration, overwrite.declaration, dryRun.declaration,
   ]
   static let examples = [
     Example(purpose: "Every method", line: "bench list"),
     Example(
       purpose: "Compare the methods of a file", line: "bench run experiment.json -o runs/bench"),
+    Example(
+      purpose: "Two methods of a preset against joint training, three seeds",
+      line: "bench run --preset avdigits --quick \\\n    --methods joint,ogm,mmpareto -o runs/bench"),
   ]
 
   private enum Action: String, CaseIterable { case list, run }
   private let action: Action
   private let path: String?
+  private let preset: BenchPreset?
+  private let isQuick: Bool
+  private let data: String?
+  private let methods: [String]
   private let output: String?
   private let resumes: Bool
   private let overwrites: Bool
@@ -48,6 +67,10 @@ struct BenchCommand: Command {
     }
     self.action = action
     path = arguments.optional(Self.experiment)
+    preset = try arguments[Self.preset]
+    isQuick = try arguments[Self.quick]
+    data = try arguments[Self.data]
+    methods = try arguments[Self.methods]
     output = try arguments[Self.output]
     resumes = try arguments[Self.resume]
     overwrites = try arguments[Self.overwrite]
@@ -62,11 +85,21 @@ struct BenchCommand: Command {
     switch action {
     case .list:
       if let path { throw .extraArgument(found: path, command: Self.name) }
-      if output != nil || resumes || overwrites || isDry {
+      if output != nil || resumes || overwrites || isDry || preset != nil || isQuick || data != nil
+        || !methods.isEmpty
+      {
         throw .conflict(reason: "bench list runs nothing", remedy: "leave the options out")
       }
     case .run:
-      if path == nil { throw .missingArgument(name: Self.experiment.name, command: Self.name) }
+      if path == nil && preset == nil {
+        throw .missingArgument(name: Self.experiment.name, command: Self.name)
+      }
+      if path != nil && preset != nil {
+        throw .conflict(reason: "a file and --preset exclude each other", remedy: "leave one of them out")
+      }
+      if isQuick && preset == nil {
+        throw .conflict(reason: "--quick is for --preset", remedy: "change seeds in the file")
+      }
       if output == nil && !isDry { throw .missingOption(option: "-o RUN", command: Self.name) }
     }
   }
@@ -102,8 +135,16 @@ struct BenchCommand: Command {
 
   private func compare(_ session: Session) throws -> ExitStatus {
     let console = session.console
-    let experiment = try BenchExperiment(
-      URL(fileURLWithPath: path ?? ""), firstSeed: min(session.globals.seed, Int.max - 1000))
+    var choices = BenchExperiment.Choices()
+    choices.firstSeed = min(session.globals.seed, Int.max - 1000)
+    choices.dataFolder = data.map { URL(fileURLWithPath: $0, isDirectory: true) }
+    choices.labels = methods.isEmpty ? nil : methods
+    let experiment =
+      if let preset {
+        try BenchExperiment(preset, isQuick: isQuick, choices)
+      } else {
+        try BenchExperiment(URL(fileURLWithPath: path ?? ""), choices)
+      }
     let facts = RunFolder.Facts(
       version: Version.number, arguments: ["mmprobe"] + session.commandLine, threads: Workers.threadCount)
     let benchmark = try Benchmark(experiment, facts: facts)

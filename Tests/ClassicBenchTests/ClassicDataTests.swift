@@ -1,0 +1,103 @@
+import Foundation
+import RunKit
+import TensorCore
+import TestSupport
+import TokenModel
+import XCTest
+
+@testable import ClassicBench
+
+/// AVDigits as it comes with the program, and every way in which its files can be wrong.
+final class ClassicDataTests: XCTestCase {
+  private let source = Fixtures.url("../../datasets/avdigits").standardizedFileURL
+
+  private func copy() throws -> TemporaryFolder {
+    let folder = try TemporaryFolder()
+    for name in try FileManager.default.contentsOfDirectory(atPath: source.path) {
+      try FileManager.default.copyItem(at: source.appendingPathComponent(name), to: folder.url(name))
+    }
+    return folder
+  }
+
+  private func code(_ folder: TemporaryFolder, _ modalities: [Modality]) -> String? {
+    do {
+      _ = try AVDigitsData.read(URL(fileURLWithPath: folder.path("")), modalities: modalities)
+      return nil
+    } catch let error as ClassicDataError {
+      XCTAssertNotNil(error.errorDescription)
+      XCTAssertNotNil(error.recoverySuggestion)
+      return error.code.rawValue
+    } catch {
+      return "\(error)"
+    }
+  }
+
+  func testWhatComesWithTheProgramIsRead() throws {
+    let data = try AVDigitsData.read(source, modalities: [.image, .audio, .text])
+    XCTAssertEqual(
+      [data.training, data.validation, data.test].map(\.labels.count), [1157, 258, 382])
+    XCTAssertEqual(data.classes.count, 10)
+    XCTAssertEqual(data.training.inputs.map { $0.shape.dropFirst().reduce(1, *) }.prefix(2), [64, 1920])
+    for input in data.training.inputs.prefix(2) {
+      let values = input.doubleValues
+      let mean = values.reduce(0, +) / Double(values.count)
+      let square = values.reduce(0.0) { $0 + ($1 - mean) * ($1 - mean) } / Double(values.count)
+      XCTAssertEqual(mean, 0, accuracy: 0.01)
+      XCTAssertEqual(square, 1, accuracy: 0.02)
+    }
+    // Each clue has as many words as are counted.
+    let clues = data.test.inputs[2]
+    XCTAssertTrue(
+      (0..<clues.shape[0]).allSatisfy { row in
+        clues.doubleValues[row * clues.columns..<(row + 1) * clues.columns].reduce(0, +) >= 2
+      })
+  }
+
+  func testMissingFilesAreNamed() throws {
+    for name in ["dataset.json", "train.safetensors", "vocab.json", "val.jsonl"] {
+      let folder = try copy()
+      try FileManager.default.removeItem(at: folder.url(name))
+      XCTAssertEqual(code(folder, [.image, .text]), "classic_missing_file", name)
+    }
+    XCTAssertEqual(code(try copy(), [.video]), "classic_unknown_modality")
+  }
+
+  func testWrongDocumentsAreRefused() throws {
+    let documents = [
+      "{", "{}", #"{"classes": ["a"]}"#, #"{"classes": ["0","1","2","3","4","5","6","7","8","9"]}"#,
+      #"{"classes": ["0","1","2","3","4","5","6","7","8","9"], "normalisation": {"image": {"mean": 0, "std": 0}}}"#,
+    ]
+    for text in documents {
+      let folder = try copy()
+      try Data(text.utf8).write(to: folder.url("dataset.json"))
+      XCTAssertEqual(code(folder, [.image]), "classic_wrong_document", text)
+    }
+    let folder = try copy()
+    try Data(#"{"a": 1}"#.utf8).write(to: folder.url("vocab.json"))
+    XCTAssertEqual(code(folder, [.text]), "classic_wrong_document")
+  }
+
+  func testRowsLabelsAndShapesAreChecked() throws {
+    let short = try copy()
+    let lines = String(decoding: try Data(contentsOf: short.url("val.jsonl")), as: UTF8.self).split(
+      separator: "\n")
+    try Data(lines.dropLast().joined(separator: "\n").utf8).write(to: short.url("val.jsonl"))
+    XCTAssertEqual(code(short, [.text]), "classic_wrong_rows")
+    XCTAssertNil(code(short, [.image]), "clues are not asked for")
+
+    let classes = try copy()
+    try Data(
+      #"{"classes": ["a", "b"], "normalisation": {"image": {"mean": 0, "std": 1}}}"#.utf8
+    ).write(to: classes.url("dataset.json"))
+    XCTAssertEqual(code(classes, [.image]), "classic_label_out_of_range")
+
+    // The images get another shape with as many elements.
+    let shape = try copy()
+    let file = shape.url("test.safetensors")
+    var bytes = try Data(contentsOf: file)
+    let range = try XCTUnwrap(bytes.range(of: Data("[382,1,8,8]".utf8)))
+    bytes.replaceSubrange(range, with: Data("[382,64,1] ".utf8))
+    try bytes.write(to: file)
+    XCTAssertEqual(code(shape, [.image]), "classic_wrong_tensor")
+  }
+}
