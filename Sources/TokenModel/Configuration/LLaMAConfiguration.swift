@@ -134,11 +134,8 @@ public struct LLaMAConfiguration: Sendable, Equatable {
     try reader.refuse("pretraining_tp", unless: [1])
     try reader.refuse("partial_rotary_factor", unless: [1, 1.0])
     // A copy made by `CheckpointConversion` says what its weight files hold.
-    for reader in [reader, outer].compactMap({ $0 }) {
-      let method = reader.object["quantization_config"]?["quant_method"]
-      if method != .string(CheckpointConversion.method) {
-        try reader.refuse("quantization_config", unless: [])
-      }
+    for reader in [reader, outer].compactMap({ $0 }) where !CheckpointConversion.made(reader) {
+      try reader.refuse("quantization_config", unless: [])
     }
     try Self.refuseWindow(reader, defaults, layerCount: layerCount, contextLength: contextLength)
   }
