@@ -90,8 +90,9 @@ final class TextFamilyTests: XCTestCase {
     XCTAssertNil(error(["use_sliding_window": true, "sliding_window": 256, "max_window_layers": 0]))
     XCTAssertNil(error(["use_sliding_window": true, "sliding_window": 16, "max_window_layers": 3]))
     XCTAssertEqual(
-      error(["use_sliding_window": true, "sliding_window": 16, "max_window_layers": 2])?.contains(
-        "\"sliding_window\" is 16"), true)
+      error([
+        "use_sliding_window": true, "sliding_window": 16, "max_window_layers": 2, "layer_types": .null,
+      ])?.contains("\"sliding_window\" is 16"), true)
     // The kinds of the layers count more than their number.
     let some: JSONValue = ["full_attention", "sliding_attention", "full_attention"]
     let none: JSONValue = ["full_attention", "full_attention", "full_attention"]
