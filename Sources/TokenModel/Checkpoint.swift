@@ -39,7 +39,7 @@ public struct Checkpoint: Sendable, MediaSource {
     family = try ModelFamilies.family(of: configuration)
     weights = try ShardedTensors(
       folder: folder.path,
-      baseName: CheckpointConversion.isMade(folder) ? CheckpointConversion.baseName : "model")
+      baseName: CheckpointConversion.made(configuration) ? CheckpointConversion.baseName : "model")
     model = try family.load(configuration, WeightSource(weights))
     tokenizer = try Self.tokenizer(in: folder)
     endIDs =

@@ -61,6 +61,11 @@ public final class LLaMADecoder: Sendable {
   ///
   /// - Throws: `ConfigurationError`, `StoredTensorError`.
   public init(_ configuration: LLaMAConfiguration, weights: WeightSource) throws {
+    var configuration = configuration
+    // transformers 5 ties only what is equal: an output layer of its own in the files counts more than the setting.
+    if configuration.tiesEmbeddings, weights.differ("lm_head.weight", "model.embed_tokens.weight") {
+      configuration.tiesEmbeddings = false
+    }
     self.configuration = configuration
     let (hidden, inner) = (configuration.hiddenSize, configuration.intermediateSize)
     let queryWidth = configuration.headCount * configuration.headSize
