@@ -81,6 +81,11 @@ public struct EvaluationRun {
     return records
   }
 
+  /// Whether a run folder is of `eval`.
+  public static func isOne(_ run: URL) throws -> Bool {
+    try AttentionRunFiles.configuration(of: run).json["kind"]?.stringValue == EvaluationContext.kind
+  }
+
   /// A run as it was answered, records in the order of their index.
   ///
   /// - Throws: Errors of files, `AttentionRecordError`.
