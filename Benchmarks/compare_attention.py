@@ -1,7 +1,7 @@
 """Attention statistics side by side: mmprobe against transformers, same weights, inputs and threads.
 
-For each length and mode: outputs are compared first and must agree; then two warm-ups and at least ten pairs of
-passes, ours and theirs in turn, whose order alternates; then one run of each for memory. Only the forward pass is
+For each length and mode: outputs are compared first and must agree; then two pairs to warm up and ten that count, ours
+and theirs in turn, whose order alternates; the peak of memory is that of all these passes. Only the forward pass is
 timed, in the process that does it. The ratio is that of the medians, with a bootstrap interval over pairs.
 
 Both sides stay in memory between passes. Ours always takes the group shares of every layer, head and row; theirs does so in the eager modes.
@@ -38,6 +38,9 @@ def parse_arguments():
     parser.add_argument("--modes", nargs="+", default=["eager-hooks", "eager-keep", "sdpa"])
     parser.add_argument("--threads", type=int, default=os.cpu_count())
     parser.add_argument("--pairs", type=int, default=10)
+    parser.add_argument(
+        "--settle", action="store_true",
+        help="an untimed pass before each timed one: on some virtual machines a process's first pass after another's is slow")
     parser.add_argument("--logits", choices=["last", "all"], default="last")
     parser.add_argument("--results", type=pathlib.Path, default=HERE / "results")
     parser.add_argument("--name", default="attention", help="names the files of the results")
@@ -107,7 +110,7 @@ def inputs_path(options, tokens):
 def start_ours(options, tokens, repeats=1, output=None):
     command = [
         options.mmprobe, "bench-forward", options.model, "--inputs", inputs_path(options, tokens), "--statistics",
-        "--logits", options.logits, "--threads", options.threads, "--warmup", WARM_UPS, "--repeat", repeats, "--json"]
+        "--logits", options.logits, "--threads", options.threads, "--warmup", 0, "--repeat", repeats, "--json"]
     if output:
         command += ["-o", output]
     return subprocess.Popen([str(word) for word in command], stdout=subprocess.PIPE, text=True)
@@ -119,7 +122,7 @@ class Ours:
     def __init__(self, options, tokens):
         command = [
             options.mmprobe, "bench-forward", options.model, "--inputs", inputs_path(options, tokens), "--statistics",
-            "--logits", options.logits, "--threads", options.threads, "--warmup", WARM_UPS, "--interactive"]
+            "--logits", options.logits, "--threads", options.threads, "--warmup", 0, "--interactive"]
         self.process = subprocess.Popen(
             [str(word) for word in command], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
@@ -171,38 +174,40 @@ def compare_outputs(options, mode, tokens, peer):
     return worst
 
 
-def time_pairs(options, mode, tokens, peer):
+def read_weights(options):
+    """Reads the weight files: a virtual machine may have given away the pages of whoever was idle."""
+    for path in sorted(options.model.glob("*.safetensors")):
+        with open(path, "rb", buffering=0) as file:
+            while file.read(1 << 24):
+                pass
+
+
+def measure_pairs(options, mode, tokens, peer):
+    """Seconds of both sides for each pair, and the peaks of their anonymous memory over all passes.
+
+    Ours maps its weights from the file, so all of it counts; of theirs, what was there before the first pass does not.
+    Before a pass either side's weights are read once.
+    """
     pairs = []
     ours = Ours(options, tokens)
+    watches = [MemoryWatch(ours.process), MemoryWatch(peer.process)]
     for index in range(options.pairs + WARM_UPS):
         seconds = {}
         for side in ["ours", "theirs"] if index % 2 == 0 else ["theirs", "ours"]:
             # A pause lets the other side's waiting threads fall asleep.
             time.sleep(0.5)
-            seconds[side] = ours.run() if side == "ours" else peer.ask("run")["seconds"]
+            if side == "ours":
+                read_weights(options)
+            else:
+                peer.ask("touch")
+            for _ in range(2 if options.settle else 1):
+                seconds[side] = ours.run() if side == "ours" else peer.ask("run")["seconds"]
         if index >= WARM_UPS:
             pairs.append((seconds["ours"], seconds["theirs"]))
             print(f"  pair {len(pairs)}: {seconds['ours']:.3f} s, {seconds['theirs']:.3f} s", flush=True)
+    peaks = [watch.stop() for watch in watches]
     ours.close()
-    return numpy.array(pairs)
-
-
-def measure_memory(options, mode, tokens):
-    """Peaks of anonymous memory over three passes.
-
-    Ours maps its weights from the file, so all of it counts; of theirs, what was there before the first pass does not.
-    """
-    process = start_ours(options, tokens)
-    watch = MemoryWatch(process)
-    process.communicate()
-    ours = watch.stop()
-    peer = start_peer(options, mode, tokens)
-    watch = MemoryWatch(peer.process)
-    for _ in range(WARM_UPS + 1):
-        peer.ask("run")
-    theirs = watch.stop()
-    peer.close()
-    return ours, peer.base_memory, theirs
+    return numpy.array(pairs), *peaks
 
 
 def ratio_interval(pairs, draws=10_000):
@@ -241,9 +246,9 @@ def main():
             print(f"{tokens} tokens, {mode}", flush=True)
             peer = start_peer(options, mode, tokens)
             worst = compare_outputs(options, mode, tokens, peer)
-            pairs = time_pairs(options, mode, tokens, peer)
+            pairs, ours_memory, theirs_memory = measure_pairs(options, mode, tokens, peer)
+            base = peer.base_memory
             peer.close()
-            ours_memory, base, theirs_memory = measure_memory(options, mode, tokens)
             ratio = float(numpy.median(pairs[:, 0]) / numpy.median(pairs[:, 1]))
             low, high = ratio_interval(pairs)
             memory_ratio = ours_memory / max(1, theirs_memory - base)

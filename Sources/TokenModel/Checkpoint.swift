@@ -41,7 +41,7 @@ public struct Checkpoint: Sendable, MediaSource {
     family = try ModelFamilies.family(of: configuration)
     weights = try ShardedTensors(
       folder: folder.path,
-      baseName: CheckpointConversion.isMade(folder) ? CheckpointConversion.baseName : "model")
+      baseName: CheckpointConversion.made(configuration) ? CheckpointConversion.baseName : "model")
     model = try family.load(configuration, WeightSource(weights))
     rotations = try StoredRotations(in: folder, for: model.decoder.configuration)
     if let rotations { model.decoder = model.decoder.adding([rotations.intervention]) }

@@ -13,12 +13,9 @@ public struct CheckpointConversion: Sendable {
   /// What the weights of a copy are called before `.safetensors`, so that programs that do not know the layout find none.
   public static let baseName = "quantised"
 
-  /// Whether a folder holds a copy made here.
-  static func isMade(_ folder: URL) -> Bool {
-    ["", ".index.json"].contains { ending in
-      FileManager.default.fileExists(
-        atPath: folder.appendingPathComponent("\(baseName).safetensors\(ending)").path)
-    }
+  /// Whether a configuration is that of a copy made here.
+  static func made(_ configuration: ConfigurationReader) -> Bool {
+    configuration.object["quantization_config"]?["quant_method"] == .string(method)
   }
 
   /// `quant_method` in `config.json`.

@@ -70,4 +70,20 @@ final class ConvertCommandTests: XCTestCase {
     let outcome = try Program.run(["inspect", copy])
     XCTAssertEqual(outcome.status, 65, outcome.errors)
   }
+
+  /// The configuration says which weights are meant, not what else lies in the folder.
+  func testQuantisedWeightsAreReadOnlyWhereTheConfigurationAsksForThem() throws {
+    let folder = try TemporaryFolder()
+    let (model, copy, plain) = (Fixtures.url("llama").path, folder.path("copy"), folder.path("plain"))
+    try Program.succeed(["convert", model, "-o", copy, "--weights", "int4", "--group-size", "32"])
+    try FileManager.default.copyItem(atPath: model, toPath: plain)
+    try FileManager.default.copyItem(
+      atPath: copy + "/quantised.safetensors", toPath: plain + "/quantised.safetensors")
+    XCTAssertEqual(try json(["verify", plain, "--against", model])["mean_divergence_nats"]?.doubleValue, 0)
+    try FileManager.default.removeItem(atPath: copy + "/config.json")
+    try FileManager.default.copyItem(atPath: model + "/config.json", toPath: copy + "/config.json")
+    let outcome = try Program.run(["inspect", copy])
+    XCTAssertEqual(outcome.status, 66, outcome.errors)
+    XCTAssertTrue(outcome.errors.contains("model.safetensors"), outcome.errors)
+  }
 }

@@ -40,21 +40,45 @@ final class FamilyPageTests: XCTestCase {
     return (sum, "```\n" + lines.joined(separator: "\n") + "\n```\n")
   }
 
+  /// Writes a session anew, or the text that the page has now.
+  private func page(of family: String, session: String, note: String) throws -> String {
+    let heading = "\n## A session\n\n"
+    let text = String(decoding: try Data(contentsOf: page(family)), as: UTF8.self)
+    if ProcessInfo.processInfo.environment["MMPROBE_UPDATE_HELP"] == "1" {
+      let before = text.components(separatedBy: heading)[0]
+      let new = before + heading + note + "\n\n" + session
+      try Data(new.utf8).write(to: page(family))
+      return new
+    }
+    XCTAssertTrue(text.contains(heading), family)
+    return text
+  }
+
   func testPagesShowSessions() throws {
     for family in Self.families {
       let (tokens, session) = try session(family)
-      let heading = "\n## A session\n\n"
-      let text = String(decoding: try Data(contentsOf: page(family)), as: UTF8.self)
-      if ProcessInfo.processInfo.environment["MMPROBE_UPDATE_HELP"] == "1" {
-        let before = text.components(separatedBy: heading)[0]
-        let note =
-          "The tiny random model of the tests with the files of a whole folder; a trained one prints other shares.\n\n"
-        try Data((before + heading + note + session).utf8).write(to: page(family))
-        continue
-      }
+      let text = try page(
+        of: family, session: session,
+        note:
+          "The tiny random model of the tests with the files of a whole folder; a trained one prints other shares."
+      )
       // Shares may differ in their last digit on another processor, the rows of a prompt not.
-      XCTAssertTrue(text.contains(heading), family)
       XCTAssertTrue(text.contains(tokens), "\(family): \(tokens)")
+    }
+  }
+
+  func testPagesShowWhatIsInAFolder() throws {
+    let folders = [
+      "avt_llama": Embedded.model, "chameleon": Fixtures.url("chameleon").path,
+      "llama": Fixtures.url("llama").path, "qwen2": Fixtures.url("qwen2_text").path,
+    ]
+    for (family, folder) in folders {
+      let output = try Program.succeed(["inspect", folder]).output
+      let name = URL(fileURLWithPath: folder).lastPathComponent
+      let session = "```\n$ mmprobe inspect \(name)\n\(output)```\n"
+      let whose =
+        family == "avt_llama" ? "The model that comes with mmprobe." : "The tiny random model of the tests."
+      XCTAssertTrue(try page(of: family, session: session, note: whose).contains(session), family)
     }
   }
 }

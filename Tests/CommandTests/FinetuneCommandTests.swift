@@ -1,4 +1,5 @@
 import Foundation
+import Glibc
 import Synchronization
 import TensorCore
 import TestSupport
@@ -245,6 +246,70 @@ final class FinetuneCommandTests: XCTestCase {
     }
     XCTAssertEqual(failures.withLock { $0 }, [])
     print("finetune: \(points) fault points, every second with a torn write")
+  }
+
+  /// kill -9 again and again, with what is left resumed each time, until a run is done.
+  func testRunsKilledAtRandomMomentsGoOnToTheSameBytes() throws {
+    let kills = ProcessInfo.processInfo.environment["MMPROBE_LONG_TESTS"] == "1" ? 20 : 4
+    let setup = try Setup()
+    let methods = ["lora", "moka"]
+    let failures = Mutex<[String]>([])
+    DispatchQueue.concurrentPerform(iterations: methods.count) { index in
+      do {
+        let found = try Self.kill(methods[index], times: kills, setup)
+        if !found.isEmpty { failures.withLock { $0.append("\(methods[index]): \(found)") } }
+      } catch { failures.withLock { $0.append("\(methods[index]): \(error)") } }
+    }
+    XCTAssertEqual(failures.withLock { $0 }, [])
+  }
+
+  /// Kills runs of a method; what differs from an undisturbed one.
+  private static func kill(_ method: String, times kills: Int, _ setup: Setup) throws -> [String] {
+    let steps = 30
+    func line(_ run: String, _ more: [String]) -> [String] {
+      setup.line(method, run, ["--threads", "1", "--dropout", "0.1"] + more).map {
+        $0 == "4" ? "\(steps)" : $0
+      }
+    }
+    let whole = setup.folder.path("whole-\(method)")
+    let start = ContinuousClock.now
+    try Program.succeed(line(whole, []))
+    let seconds = Double((ContinuousClock.now - start) / .seconds(1))
+    let expected = try contents(whole)
+    var stream = RandomStream(seed: 21, purpose: "kill \(method)")
+    var (killed, runs, moments) = (0, 0, Set<Int>())
+    while killed < kills {
+      runs += 1
+      let run = setup.folder.path("\(method)-\(runs)")
+      var isDone = false
+      while !isDone {
+        let more = FileManager.default.fileExists(atPath: run) ? ["--resume"] : []
+        let process = try Program.start(
+          line(run, more), output: setup.folder.url("out-\(method)"),
+          errors: setup.folder.url("err-\(method)"))
+        // All the time a run takes, so that some are done before they are killed.
+        if killed < kills {
+          usleep(UInt32(1e6 * seconds * stream.uniform()))
+          if process.isRunning { Glibc.kill(process.processIdentifier, SIGKILL) }
+        }
+        process.waitUntilExit()
+        isDone = process.terminationReason == .exit && process.terminationStatus == 0
+        if process.terminationReason == .uncaughtSignal {
+          killed += 1
+          let log = (try? String(contentsOfFile: run + "/log.jsonl", encoding: .utf8)) ?? ""
+          moments.insert(log.split(separator: "\n").count { $0.contains("learning_rate") })
+        } else if !isDone {
+          return ["status \(process.terminationStatus)"]
+        }
+      }
+      let found = try differences(run, expected)
+      if !found.isEmpty { return found }
+      try FileManager.default.removeItem(atPath: run)
+    }
+    print(
+      "finetune \(method): \(killed) random kills in \(runs) runs of \(steps) steps, "
+        + "with \(moments.sorted()) steps in the log")
+    return []
   }
 
   func testTheFirstInterruptSavesAndTheRunGoesOn() throws {

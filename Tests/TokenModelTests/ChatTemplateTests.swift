@@ -204,6 +204,9 @@ final class ChatTemplateTests: XCTestCase {
     let message = ChatMessage(Sample.Turn(speaker: .user, text: "<image>a<audio><image> b <video"))
     XCTAssertEqual(
       message.items, [.medium(.image), .text("a"), .medium(.audio), .medium(.image), .text(" b <video")])
+    // As without a template; one that puts a newline behind an image would put a second one.
+    let lines = ChatMessage(Sample.Turn(speaker: .user, text: "<image>\n<image>\n\na\n"))
+    XCTAssertEqual(lines.items, [.medium(.image), .medium(.image), .text("\na\n")])
   }
 
   /// A folder with a template lays its conversations out by it; a raw prompt and a folder without one do without.

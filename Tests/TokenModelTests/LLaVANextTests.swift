@@ -135,8 +135,11 @@ final class LLaVANextTests: XCTestCase {
         XCTAssertTrue(error.localizedDescription.contains(key))
       }
     }
-    XCTAssertThrowsError(try FamilyCase.model("llava_next", changing: ["image_grid_pinpoints": [[28, 30]]])) {
-      XCTAssertEqual(($0 as? ConfigurationError)?.code, .outOfRange)
+    // No multiple of a tile; and more tiles than an image is cut into.
+    for pinpoints in [[[28, 30]], [[65520, 65520]], [[28, 7196]]] as [JSONValue] {
+      XCTAssertThrowsError(
+        try FamilyCase.model("llava_next", changing: ["image_grid_pinpoints": pinpoints])
+      ) { XCTAssertEqual(($0 as? ConfigurationError)?.code, .outOfRange) }
     }
     let family = try FamilyCase("llava_next", model: FamilyCase.model("llava_next"))
     func message(_ tensors: [StoredTensor]) -> String {
@@ -151,6 +154,12 @@ final class LLaVANextTests: XCTestCase {
     XCTAssertEqual(
       message(pixels + [sizes]),
       "in: \"pixel_values\" has shape [1, 4, 3, 28, 28], expected at least 5 tiles for image 0 of 50 x 50")
+    for size in [[1 << 40, 1 << 40], [Int.max, Int.max], [1, 1 << 31], [0, 5]] {
+      let sizes = try StoredTensor(name: "image_sizes", shape: [1, 2], integers: size)
+      XCTAssertEqual(
+        message(pixels + [sizes]),
+        "in: \"image_sizes\" holds \(size[0]) x \(size[1]), expected sizes from 1 to 1073741824")
+    }
   }
 }
 

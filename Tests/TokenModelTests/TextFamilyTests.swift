@@ -90,8 +90,90 @@ final class TextFamilyTests: XCTestCase {
     XCTAssertNil(error(["use_sliding_window": true, "sliding_window": 256, "max_window_layers": 0]))
     XCTAssertNil(error(["use_sliding_window": true, "sliding_window": 16, "max_window_layers": 3]))
     XCTAssertEqual(
-      error(["use_sliding_window": true, "sliding_window": 16, "max_window_layers": 2])?.contains(
-        "\"sliding_window\" is 16"), true)
+      error([
+        "use_sliding_window": true, "sliding_window": 16, "max_window_layers": 2, "layer_types": .null,
+      ])?.contains("\"sliding_window\" is 16"), true)
+    // The kinds of the layers count more than their number.
+    let some: JSONValue = ["full_attention", "sliding_attention", "full_attention"]
+    let none: JSONValue = ["full_attention", "full_attention", "full_attention"]
+    let window: [String: JSONValue] = ["use_sliding_window": true, "sliding_window": 16]
+    func kinds(_ kinds: JSONValue, _ more: [String: JSONValue]) -> String? {
+      error(window.merging(more) { $1 }.merging(["layer_types": kinds]) { $1 })
+    }
+    XCTAssertEqual(kinds(some, ["max_window_layers": 3])?.contains("\"sliding_window\" is 16"), true)
+    XCTAssertNil(kinds(some, ["max_window_layers": 3, "sliding_window": 256]))
+    XCTAssertNil(kinds(none, ["max_window_layers": 0]))
+  }
+
+  /// The base of rotary positions stands inside the rotary settings or beside them, and transformers reads both.
+  func testTheRotaryBaseIsFoundWhereTransformersFindsIt() throws {
+    func base(_ changes: [String: JSONValue]) throws -> Double {
+      var all: [String: JSONValue] = ["rope_theta": .null, "rope_scaling": .null, "rope_parameters": .null]
+      all.merge(changes) { $1 }
+      return try FamilyCase.model("llama", changing: all).decoder.configuration.rotaryBase
+    }
+    let plain: JSONValue = ["rope_type": "default"]
+    XCTAssertEqual(try base([:]), 10000)
+    XCTAssertEqual(try base(["rope_theta": 500, "rope_parameters": plain]), 500)
+    XCTAssertEqual(try base(["rope_theta": 500, "rope_parameters": [:]]), 500)
+    XCTAssertEqual(
+      try base(["rope_theta": 500, "rope_parameters": ["rope_type": "default", "rope_theta": 300]]), 300)
+    let linear: JSONValue = ["rope_type": "linear", "factor": 2.0, "rope_theta": 77]
+    XCTAssertEqual(try base(["rope_theta": 500, "rope_scaling": linear]), 77)
+    // The scaling wins as a whole over the settings of transformers 5.
+    let model = try FamilyCase.model(
+      "llama",
+      changing: [
+        "rope_theta": .null, "rope_scaling": ["type": "linear", "factor": 2.0],
+        "rope_parameters": ["rope_type": "default", "rope_theta": 300],
+      ])
+    XCTAssertEqual(model.decoder.configuration.rotaryBase, 10000)
+    XCTAssertEqual(model.decoder.configuration.rotaryScaling, .linear(factor: 2))
+    XCTAssertThrowsError(
+      try base(["rope_parameters": ["full_attention": plain, "sliding_attention": plain]])
+    ) {
+      XCTAssertEqual(($0 as? ConfigurationError)?.exitStatus, .unsupported)
+    }
+  }
+
+  /// transformers 5 ties the output layer to the embeddings only where the files have none of its own.
+  func testAnOutputLayerOfItsOwnCountsMoreThanTheSetting() throws {
+    let ids = try StoredTensor(name: "input_ids", shape: [1, 5], integers: [3, 9, 4, 30, 7])
+    func logits(_ model: any LanguageModel) throws -> [Float] {
+      try Trace(model, names: ["logits"]).run(TraceInputs([ids], path: "in", model: model))[0].floats()
+    }
+    let (untied, tied) = try (
+      FamilyCase.model("llama"), FamilyCase.model("llama", changing: ["tie_word_embeddings": true])
+    )
+    XCTAssertFalse(tied.decoder.configuration.tiesEmbeddings)
+    XCTAssertEqual(try logits(tied), try logits(untied))
+    // An equal one is the same, and one that is missing is what the setting is for.
+    let files = try ShardedTensors(folder: Fixtures.url("llama").path)
+    let embedding = try XCTUnwrap(files["model.embed_tokens.weight"])
+    let others = files.tensors.filter { $0.name != "lm_head.weight" }
+    let object = try XCTUnwrap(Fixtures.json("llama/config.json").objectValue)
+    var results: [[Float]] = []
+    for tensors in [others, others + [embedding.renamed("lm_head.weight")]] {
+      let folder = try TemporaryDirectory()
+      try SafetensorsWriter.write(tensors: tensors, to: folder.path + "/model.safetensors")
+      var object = object
+      object["tie_word_embeddings"] = true
+      let model = try FamilyCase.load(object, WeightSource(ShardedTensors(folder: folder.path)))
+      XCTAssertTrue(model.decoder.configuration.tiesEmbeddings)
+      results.append(try logits(model))
+    }
+    XCTAssertEqual(results[0], results[1])
+    XCTAssertNotEqual(results[0], try logits(untied))
+  }
+
+  /// Quantised weights are refused wherever the configuration speaks of them.
+  func testQuantisedWeightsAreRefusedInTheOuterConfigurationToo() throws {
+    for name in ["qwen2_text", "llava", "idefics3", "qwen2_audio", "qwen2_vl"] {
+      let changes: [String: JSONValue] = ["quantization_config": ["quant_method": "awq"]]
+      XCTAssertThrowsError(try FamilyCase.model(name, changing: changes), name) {
+        XCTAssertEqual(($0 as? ConfigurationError)?.exitStatus, .unsupported, name)
+      }
+    }
   }
 
   /// The defaults of the code are those of transformers' classes.

@@ -65,6 +65,10 @@ public struct EvaluationRun {
         try writer.append(record.json(context.definition))
       }
       progress(done.count + start + batch.count)
+      do { try MemoryLimit.check() } catch {
+        try writer.sync()
+        throw error
+      }
     }
     try writer.sync()
     return .complete
@@ -76,6 +80,7 @@ public struct EvaluationRun {
     let total = context.data.sampleCount
     for start in stride(from: 0, to: total, by: batchSize) where !Interrupts.isRequested {
       records += try evaluator.records(for: (start..<min(start + batchSize, total)).map(sample))
+      try MemoryLimit.check()
       progress(records.count)
     }
     return records
@@ -84,6 +89,22 @@ public struct EvaluationRun {
   /// Whether a run folder is of `eval`.
   public static func isOne(_ run: URL) throws -> Bool {
     try AttentionRunFiles.configuration(of: run).json["kind"]?.stringValue == EvaluationContext.kind
+  }
+
+  /// What the batch with the longest prompts takes; nil without samples.
+  ///
+  /// - Throws: Errors of data and the model.
+  public func plan(_ checkpoint: Checkpoint) throws -> AnswerPlan? {
+    var largest: (count: Int, batch: Range<Int>)?
+    for start in stride(from: 0, to: context.data.sampleCount, by: batchSize) {
+      let batch = start..<min(start + batchSize, context.data.sampleCount)
+      let count = try batch.map { try checkpoint.prompt(for: sample($0)).count }.reduce(0, +)
+      if count > largest?.count ?? -1 { largest = (count, batch) }
+    }
+    guard let batch = largest?.batch else { return nil }
+    return try AnswerPlan(
+      checkpoint, batch.map { try checkpoint.prompt(for: sample($0)) },
+      answerLimit: context.definition.answerLimit)
   }
 
   /// A run as it was answered, records in the order of their index.

@@ -136,7 +136,7 @@ public struct FinetuneTask: TrainingTask {
       ? GradientSplit(modalities) : nil
     let model = try model(parameters, dropout: dropout(at: place), split: split)
     var pass = ForwardOptions()
-    pass.logits = .rows(batch.lossRows)
+    (pass.logits, pass.labels) = (.rows(batch.lossRows), batch.labels)
     let tape = parameters.values.first?.tape
     if options.checkpointsLayers { pass.checkpointing = tape }
     let drift = DriftObserver(batch.prompts.flatMap(\.spans.roles))
@@ -148,11 +148,11 @@ public struct FinetuneTask: TrainingTask {
     // Gradients of the rows are wanted for the log, whoever made them.
     if isWatched, !embeddings.isTracked, let tape { embeddings = tape.leaf(embeddings) }
     let result = model.decoder.forward(embeddings, context: batch.context, options: pass)
-    guard let logits = result.logits else {
+    guard let losses = result.losses else {
       return TrainingLoss(sum: Tensor(scalar: 0), weight: 0, tokenCount: 0)
     }
     var loss = TrainingLoss(
-      sum: logits.crossEntropy(labels: batch.labels).rowSums(), weight: Double(batch.labels.count),
+      sum: losses.rowSums(), weight: Double(batch.labels.count),
       tokenCount: batch.context.segments.rowCount,
       details: isWatched ? balance.figures + drift.figures : [])
     guard isWatched else { return loss }
@@ -235,10 +235,10 @@ public struct FinetuneTask: TrainingTask {
     -> Double
   {
     var pass = ForwardOptions()
-    pass.logits = .rows(batch.lossRows)
+    (pass.logits, pass.labels) = (.rows(batch.lossRows), batch.labels)
     let result = model.decoder.forward(
       batch.embeddings(model, blanksMedia: blanksMedia), context: TokenContext(batch.prompts), options: pass)
-    return Double(result.logits?.crossEntropy(labels: batch.labels).rowSums().hostValues()[0] ?? 0)
+    return Double(result.losses?.rowSums().hostValues()[0] ?? 0)
   }
 
   private func rightAnswers(_ batch: FinetuneBatch, _ model: any LanguageModel) throws -> Int {

@@ -73,6 +73,6 @@ public enum MemoryLimitError: DescribedError {
 
   /// What to do about it.
   public var recoverySuggestion: String? {
-    "give more memory, shorter prompts, a smaller --chunk, or a copy with fewer bits from 'mmprobe convert'; --dry-run estimates without running"
+    "give more memory, shorter prompts, a smaller --chunk or --batch, or a copy with fewer bits from 'mmprobe convert'"
   }
 }

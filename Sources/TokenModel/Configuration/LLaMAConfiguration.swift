@@ -55,7 +55,7 @@ public struct LLaMAConfiguration: Sendable, Equatable {
   /// Whether norms stand at the output of attention and feed-forward instead of at their input, as in Chameleon.
   public let normalisesOutputs: Bool
   /// Whether the output layer is the embedding table.
-  public let tiesEmbeddings: Bool
+  public internal(set) var tiesEmbeddings: Bool
   /// Ids that are never predicted: their logits are the least float32 number.
   public internal(set) var suppressedIDs: [Int] = []
   /// Ids that end a sequence.
@@ -100,12 +100,17 @@ public struct LLaMAConfiguration: Sendable, Equatable {
     normEpsilon = Float(try reader.number("rms_norm_eps", above: 0, default: defaults.normEpsilon))
     contextLength = try reader.integer(
       "max_position_embeddings", in: 1...(1 << 40), default: defaults.contextLength)
-    // transformers 5 writes rope_parameters, older versions rope_theta and rope_scaling.
-    let parameters = try reader.section("rope_parameters")
-    rotaryBase = try (parameters ?? reader).number("rope_theta", above: 0, default: defaults.rotaryBase)
-    let scaling = if let parameters { parameters } else { try reader.section("rope_scaling") }
-    (rotaryScaling, rotarySections) = try Self.rotary(scaling, pairs: headSize / 2)
-    try (scaling ?? reader).refuse("partial_rotary_factor", unless: [1, 1.0])
+    // transformers 5 writes rope_parameters, older versions rope_theta and rope_scaling. It reads them all: the scaling
+    // first if it says anything, and the base beside them where they have none.
+    let rotary = try [reader.section("rope_scaling"), reader.section("rope_parameters")].lazy.compactMap {
+      $0
+    }
+    .first { !$0.object.keys.isEmpty }
+    let base = try reader.number("rope_theta", above: 0, default: defaults.rotaryBase)
+    rotaryBase = try rotary?.number("rope_theta", above: 0, default: base) ?? base
+    (rotaryScaling, rotarySections) = try Self.rotary(
+      rotary, pairs: headSize / 2, contextLength: contextLength)
+    try rotary?.refuse("partial_rotary_factor", unless: [1, 1.0])
     attentionBias =
       try reader.bool("attention_bias", default: false) ? .all : defaults.attentionBias
     feedForwardHasBias = try reader.bool("mlp_bias", default: false)
@@ -129,8 +134,9 @@ public struct LLaMAConfiguration: Sendable, Equatable {
     try reader.refuse("pretraining_tp", unless: [1])
     try reader.refuse("partial_rotary_factor", unless: [1, 1.0])
     // A copy made by `CheckpointConversion` says what its weight files hold.
-    let method = reader.object["quantization_config"]?["quant_method"]
-    if method != .string(CheckpointConversion.method) { try reader.refuse("quantization_config", unless: []) }
+    for reader in [reader, outer].compactMap({ $0 }) where !CheckpointConversion.made(reader) {
+      try reader.refuse("quantization_config", unless: [])
+    }
     try Self.refuseWindow(reader, defaults, layerCount: layerCount, contextLength: contextLength)
   }
 
@@ -141,7 +147,9 @@ public struct LLaMAConfiguration: Sendable, Equatable {
     if defaults.windowHasSwitch {
       guard try reader.bool("use_sliding_window", default: false) else { return }
       let full = try reader.integer("max_window_layers", in: 0...(1 << 20), default: defaults.fullLayerCount)
-      if full >= layerCount { return }
+      // A list of the layers' kinds replaces the number.
+      let kinds = reader.has("layer_types") ? reader.object["layer_types"]?.arrayValue : nil
+      if kinds?.allSatisfy({ $0 == "full_attention" }) ?? (full >= layerCount) { return }
     }
     // A window that is null in the file is none; a missing one is the default of the class.
     let isNull = reader.object["sliding_window"]?.isNull ?? false
@@ -153,10 +161,12 @@ public struct LLaMAConfiguration: Sendable, Equatable {
       supported: "null, or at least max_position_embeddings, which is \(contextLength)")
   }
 
-  private static func rotary(_ reader: ConfigurationReader?, pairs: Int) throws(ConfigurationError)
-    -> (RotaryEmbedding.Scaling, [Int])
-  {
+  private static func rotary(
+    _ reader: ConfigurationReader?, pairs: Int, contextLength: Int
+  ) throws(ConfigurationError) -> (RotaryEmbedding.Scaling, [Int]) {
     guard let reader else { return (.none, []) }
+    // Settings of their own for each kind of layer.
+    for kind in ["full_attention", "sliding_attention"] { try reader.refuse(kind, unless: []) }
     let sections = try reader.integers("mrope_section", in: 0...pairs, limit: 8) ?? []
     guard sections.isEmpty || sections.reduce(0, +) == pairs else {
       throw .outOfRange(
@@ -174,7 +184,8 @@ public struct LLaMAConfiguration: Sendable, Equatable {
       let high = try reader.number("high_freq_factor", above: low)
       let scaling = RotaryEmbedding.Scaling.llama3(
         factor: try reader.number("factor", above: 0), lowFrequencyFactor: low, highFrequencyFactor: high,
-        originalContext: try reader.integer("original_max_position_embeddings", in: 1...(1 << 40)))
+        originalContext: try reader.integer(
+          "original_max_position_embeddings", in: 1...(1 << 40), default: contextLength))
       return (scaling, sections)
     default:
       throw .unsupportedValue(

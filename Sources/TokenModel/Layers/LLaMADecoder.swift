@@ -63,6 +63,11 @@ public final class LLaMADecoder: Sendable {
   ///
   /// - Throws: `ConfigurationError`, `StoredTensorError`.
   public init(_ configuration: LLaMAConfiguration, weights: WeightSource) throws {
+    var configuration = configuration
+    // transformers 5 ties only what is equal: an output layer of its own in the files counts more than the setting.
+    if configuration.tiesEmbeddings, weights.differ("lm_head.weight", "model.embed_tokens.weight") {
+      configuration.tiesEmbeddings = false
+    }
     self.configuration = configuration
     let (hidden, inner) = (configuration.hiddenSize, configuration.intermediateSize)
     let queryWidth = configuration.headCount * configuration.headSize
@@ -314,6 +319,17 @@ public final class LLaMADecoder: Sendable {
     return hidden + pass.dropped(output, layer: index, place: .feedForward)
   }
 
+  /// Losses without logits, where the output layer is frozen and plain and nobody looks at them.
+  private func losses(_ final: Tensor, _ labels: [Int], _ pass: ForwardPass) -> Tensor? {
+    let isWatched =
+      pass.options.observers.contains { $0.wants(TensorName(.logits)) }
+      || pass.options.interventions.contains { $0.edits(TensorName(.logits)) }
+    guard let linear = head as? Linear, linear.bias == nil, !linear.weight.isTracked, logitMask == nil,
+      !isWatched
+    else { return nil }
+    return linear.weight.crossEntropy(of: final, labels: labels)
+  }
+
   private func logits(_ hidden: Tensor, _ pass: ForwardPass) -> ForwardResult {
     let context = pass.context
     let normed: (Tensor) -> Tensor = {
@@ -340,10 +356,14 @@ public final class LLaMADecoder: Sendable {
       final = normed(rows.count == hidden.rows ? hidden : hidden.gatherRows(rows))
     }
     guard !rows.isEmpty else { return ForwardResult(logitRows: [], logits: nil) }
+    defer { if !pass.options.keepsPages { head.releasePages() } }
+    if let labels = pass.options.labels, let losses = losses(final, labels, pass) {
+      return ForwardResult(logitRows: rows, logits: nil, losses: losses)
+    }
     let raw = head(final, context.selecting(rows: rows))
     let logits = pass.site(.logits, logitMask.map { raw + $0 } ?? raw)
-    if !pass.options.keepsPages { head.releasePages() }
-    return ForwardResult(logitRows: rows, logits: logits)
+    return ForwardResult(
+      logitRows: rows, logits: logits, losses: pass.options.labels.map { logits.crossEntropy(labels: $0) })
   }
 }
 

@@ -90,6 +90,23 @@ public struct WeightSource {
     return files[layout.name(of: prefix + name)] != nil
   }
 
+  /// Whether the files have two tensors that are not equal, byte by byte; not where one of them is missing.
+  func differ(_ name: String, _ other: String) -> Bool {
+    guard case .files(let files) = tensors, let first = files[layout.name(of: prefix + name)],
+      let second = files[layout.name(of: prefix + other)]
+    else { return false }
+    guard first.elementType == second.elementType, first.shape == second.shape else { return true }
+    defer {
+      first.storage.releasePages()
+      second.storage.releasePages()
+    }
+    let piece = 1 << 20
+    return stride(from: 0, to: first.storage.count, by: piece).contains { start in
+      let range = start..<min(start + piece, first.storage.count)
+      return first.storage.bytes(range) != second.storage.bytes(range)
+    }
+  }
+
   /// Checks that the files hold no more layers than the configuration asks for: fewer would be another model.
   ///
   /// - Parameter tensor: A tensor that every layer has, relative to it.

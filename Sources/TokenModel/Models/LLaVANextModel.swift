@@ -85,7 +85,9 @@ public struct LLaVANextModel: LanguageModel {
     guard medium.modality == .image else {
       throw .unsupportedModality(sample: sample, modality: medium.modality.rawValue, supported: inputNames)
     }
-    guard let size = medium.layout.originalSize, size.height > 0, size.width > 0 else {
+    guard let size = medium.layout.originalSize, TileArrangement.sides ~= size.height,
+      TileArrangement.sides ~= size.width
+    else {
       throw .unusableMedium(
         sample: sample, modality: "image", found: "no height and width before preprocessing",
         expected: "them (image_sizes)")
@@ -143,10 +145,10 @@ public struct LLaVANextModel: LanguageModel {
     let length = tileShape.reduce(1, *)
     return try (0..<pixels.shape[0]).map { index in
       let size = Medium.Extent(height: sizes.values[2 * index], width: sizes.values[2 * index + 1])
-      guard size.height > 0, size.width > 0 else {
+      guard TileArrangement.sides ~= size.height, TileArrangement.sides ~= size.width else {
         throw TraceError.wrongValue(
           path: tensors.path, name: "image_sizes", found: "\(size.height) x \(size.width)",
-          expected: "sizes above 0")
+          expected: "sizes from 1 to \(TileArrangement.sides.upperBound)")
       }
       let count = arrangement.tileCount(of: size)
       guard count <= pixels.shape[1] else {
@@ -185,7 +187,10 @@ struct TileArrangement: Sendable {
   let tileSize: Int
   let patchSize: Int
 
-  /// - Throws: `ConfigurationError` where a size is no multiple of the tower's.
+  /// Heights and widths of images: areas can be counted.
+  static let sides = 1...(1 << 30)
+
+  /// - Throws: `ConfigurationError` where a size is no multiple of the tower's, or has more tiles than images are cut into.
   init(_ reader: ConfigurationReader, tileSize: Int, patchSize: Int) throws(ConfigurationError) {
     (self.tileSize, self.patchSize) = (tileSize, patchSize)
     guard reader.has("image_grid_pinpoints") else {
@@ -197,10 +202,15 @@ struct TileArrangement: Sendable {
     var sizes: [Medium.Extent] = []
     for pair in reader.object[key]?.arrayValue ?? [] {
       let numbers = (pair.arrayValue ?? []).compactMap(\.intValue)
-      guard numbers.count == 2, numbers.allSatisfy({ 1...(1 << 16) ~= $0 && $0 % tileSize == 0 }) else {
+      let limit = AnyResImageProcessor.tileLimit
+      guard numbers.count == 2, numbers.allSatisfy({ 1...(1 << 16) ~= $0 && $0 % tileSize == 0 }),
+        numbers[0] / tileSize * (numbers[1] / tileSize) <= limit
+      else {
         throw .outOfRange(
           path: reader.path, key: key, found: pair.text(),
-          expected: "pairs of multiples of vision_config.image_size, which is \(tileSize)")
+          expected:
+            "pairs of multiples of vision_config.image_size, which is \(tileSize), at most \(limit) tiles"
+        )
       }
       sizes.append(Medium.Extent(height: numbers[0], width: numbers[1]))
     }
@@ -212,21 +222,7 @@ struct TileArrangement: Sendable {
   }
 
   /// The size of the larger version: most of the image shown, then least wasted, then the first.
-  func bestSize(for image: Medium.Extent) -> Medium.Extent {
-    var best = sizes[0]
-    var (mostShown, leastWasted) = (0, Int.max)
-    for size in sizes {
-      let scale = min(
-        Double(size.width) / Double(image.width), Double(size.height) / Double(image.height))
-      let shown = min(
-        Int(Double(image.width) * scale) * Int(Double(image.height) * scale), image.width * image.height)
-      let wasted = size.width * size.height - shown
-      if shown > mostShown || (shown == mostShown && wasted < leastWasted) {
-        (best, mostShown, leastWasted) = (size, shown, wasted)
-      }
-    }
-    return best
-  }
+  func bestSize(for image: Medium.Extent) -> Medium.Extent { image.best(of: sizes) }
 
   /// Rows and columns of tiles.
   func tiles(of image: Medium.Extent) -> Medium.Extent {

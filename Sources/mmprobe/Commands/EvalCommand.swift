@@ -55,7 +55,7 @@ struct EvalCommand: Command {
       keys.declaration, conditions.declaration, needs.declaration, interval.declaration,
       IntervalOptions.clusterKey.declaration, confidence.declaration, IntervalOptions.replicates.declaration,
       limit.declaration, batch.declaration, output.declaration, RunOptions.resume.declaration,
-      RunOptions.overwrite.declaration,
+      RunOptions.overwrite.declaration, RunOptions.maxMemory.declaration,
     ]
   static let examples = [
     Example(
@@ -80,6 +80,7 @@ struct EvalCommand: Command {
   private let output: String?
   private let resumes: Bool
   private let overwrites: Bool
+  private let maxMemory: Int?
   private let conflict: UsageError?
 
   init(_ arguments: Arguments) throws(UsageError) {
@@ -100,6 +101,7 @@ struct EvalCommand: Command {
     output = try arguments[Self.output]
     resumes = try arguments[RunOptions.resume]
     overwrites = try arguments[RunOptions.overwrite]
+    maxMemory = try arguments[RunOptions.maxMemory]
     if resumes && overwrites {
       conflict = .conflict(
         reason: "--resume and --overwrite exclude each other", remedy: "leave one of them out")
@@ -141,6 +143,10 @@ struct EvalCommand: Command {
     let run = EvaluationRun(
       Evaluator(checkpoint, context.definition), context: context, batchSize: batchSize,
       sample: { try samples.sample(at: $0, for: checkpoint) })
+    if let maxMemory {
+      MemoryLimit.bytes = maxMemory
+      try run.plan(checkpoint)?.check()
+    }
     Interrupts.install()
     if let output { return try measure(run, into: output, context, session) }
     var progress = session.console.progress(total: context.data.sampleCount, unit: "question")

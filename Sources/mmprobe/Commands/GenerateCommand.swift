@@ -1,3 +1,4 @@
+import Analysis
 import RunKit
 import TokenModel
 
@@ -23,6 +24,7 @@ struct GenerateCommand: Command {
   static let options =
     SampleOptions.declarations + AdapterOptions.declarations + [
       temperature.declaration, topK.declaration, topP.declaration, limit.declaration,
+      RunOptions.maxMemory.declaration,
     ]
   static let examples = [
     Example(
@@ -39,6 +41,7 @@ struct GenerateCommand: Command {
   private let sample: SampleOptions
   private let sampler: Sampler
   private let limit: Int
+  private let maxMemory: Int?
 
   init(_ arguments: Arguments) throws(UsageError) {
     model = try arguments[Positional.model]
@@ -49,6 +52,7 @@ struct GenerateCommand: Command {
       temperature: Float(temperature), topK: try arguments[Self.topK],
       topP: try arguments[Self.topP].map { Float($0) })
     limit = try arguments[Self.limit]
+    maxMemory = try arguments[RunOptions.maxMemory]
   }
 
   func validate() throws(UsageError) {
@@ -64,6 +68,10 @@ struct GenerateCommand: Command {
     let checkpoint = try adapter.checkpoint(model)
     let tokenizer = try checkpoint.requiredTokenizer()
     let prompt = try checkpoint.prompt(for: sample.sample(for: checkpoint))
+    if let maxMemory {
+      MemoryLimit.bytes = maxMemory
+      try AnswerPlan(checkpoint, [prompt], answerLimit: limit).check()
+    }
     var generator = Generator(checkpoint)
     generator.sampler = sampler
     generator.seed = session.globals.seed
@@ -73,6 +81,7 @@ struct GenerateCommand: Command {
       return .failure
     }
     let seconds = ProcessFacts.monotonicSeconds - start
+    try MemoryLimit.check()
     let text = try tokenizer.decode(answer.ids)
     Support.warnOfLength(prompt.count + answer.ids.count, checkpoint, session.console)
     if session.console.wantsJSON {

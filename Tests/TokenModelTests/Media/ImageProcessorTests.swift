@@ -135,4 +135,17 @@ final class ImageProcessorTests: XCTestCase {
       }
     }
   }
+
+  /// A folder cannot ask for an image that is enlarged without measure.
+  func testImagesAreNotEnlargedWithoutMeasure() throws {
+    let text =
+      #"{"image_processor_type": "Qwen2VLImageProcessor", "min_pixels": 268435456, "max_pixels": 268435456}"#
+    let processor = try ImageProcessors.processor(
+      ConfigurationReader(path: "a.json", bytes: Array(text.utf8)))
+    let image = RGBImage(height: 40, width: 60, color: [1, 2, 3])
+    XCTAssertThrowsError(try processor.medium(image, path: "a", identity: "a")) {
+      XCTAssertEqual(($0 as? MediaError)?.code, .tooLarge)
+      XCTAssertTrue($0.localizedDescription.contains("at most 33554432"), $0.localizedDescription)
+    }
+  }
 }

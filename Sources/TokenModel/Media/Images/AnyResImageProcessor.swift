@@ -26,7 +26,7 @@ struct AnyResImageProcessor: ImageProcessor {
 
   /// The most resolutions of a configuration, and the most tiles of one of them.
   private static let resolutionLimit = 4096
-  private static let tileLimit = 256
+  static let tileLimit = 256
 
   init(_ settings: ConfigurationReader) throws(ConfigurationError) {
     let isOneVision = settings.processorType.hasPrefix("LlavaOnevision")
@@ -89,7 +89,7 @@ struct AnyResImageProcessor: ImageProcessor {
   }
 
   func medium(_ image: RGBImage, path: String, identity: String) -> Medium {
-    let best = bestResolution(for: image.size)
+    let best = image.size.best(of: resolutions)
     let fitted = resampling.resized(image, to: Self.fittedSize(image.size, in: best))
     let canvas = fitted.placed(
       top: (best.height - fitted.height) / 2, left: (best.width - fitted.width) / 2, onCanvas: best)
@@ -117,23 +117,6 @@ struct AnyResImageProcessor: ImageProcessor {
       layout: layout, identity: identity)
   }
 
-  /// The resolution that keeps most pixels of the image; of equal ones the smallest, of these the first.
-  func bestResolution(for size: Medium.Extent) -> Medium.Extent {
-    var best = resolutions[0]
-    var (mostKept, leastWasted) = (0, Int.max)
-    for resolution in resolutions {
-      let scale = min(
-        Double(resolution.width) / Double(size.width), Double(resolution.height) / Double(size.height))
-      let scaled = Int(Double(size.width) * scale) * Int(Double(size.height) * scale)
-      let kept = min(scaled, size.width * size.height)
-      let wasted = resolution.width * resolution.height - kept
-      if kept > mostKept || (kept == mostKept && wasted < leastWasted) {
-        (best, mostKept, leastWasted) = (resolution, kept, wasted)
-      }
-    }
-    return best
-  }
-
   /// The size of an image that fits a resolution and touches two of its sides.
   static func fittedSize(_ size: Medium.Extent, in target: Medium.Extent) -> Medium.Extent {
     let across = Double(target.width) / Double(size.width)
@@ -144,5 +127,26 @@ struct AnyResImageProcessor: ImageProcessor {
     }
     let width = Int((Double(size.width) * down).rounded(.up))
     return Medium.Extent(height: target.height, width: min(width, target.width))
+  }
+}
+
+extension Medium.Extent {
+  /// Of the sizes an image of this size may be brought to, the one that keeps most of its pixels; of equal ones the one
+  /// that wastes least, of these the first.
+  ///
+  /// Source: `select_best_resolution` of the transformers library.
+  func best(of sizes: [Medium.Extent]) -> Medium.Extent {
+    var best = sizes[0]
+    var (mostKept, leastWasted) = (0, Int.max)
+    for size in sizes {
+      let scale = min(Double(size.width) / Double(width), Double(size.height) / Double(height))
+      let scaled = Int(Double(width) * scale) * Int(Double(height) * scale)
+      let kept = min(scaled, width * height)
+      let wasted = size.width * size.height - kept
+      if kept > mostKept || (kept == mostKept && wasted < leastWasted) {
+        (best, mostKept, leastWasted) = (size, kept, wasted)
+      }
+    }
+    return best
   }
 }

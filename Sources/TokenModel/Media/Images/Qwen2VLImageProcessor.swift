@@ -48,6 +48,9 @@ struct QwenPatches: Sendable, Equatable {
   /// Patches, along each side, that the model merges into one row.
   let merge: Int
 
+  /// The most pixels of an image or frame: a gigabyte of numbers.
+  static let pixelLimit = 1 << 25
+
   /// The longest side over the shortest one.
   static let aspectLimit = 200
 
@@ -86,7 +89,8 @@ struct QwenPatches: Sendable, Equatable {
   /// Source: `smart_resize` of the transformers library; its `round` takes the even neighbour of a half.
   ///
   /// - Parameter pixels: nil where the image keeps its size.
-  /// - Throws: `MediaError.unsupportedShape`, for sides whose ratio is above 200 and for sizes that cannot be cut.
+  /// - Throws: `MediaError.unsupportedShape`, for sides whose ratio is above 200 and for sizes that cannot be cut;
+  ///   `.tooLarge`.
   func size(of image: Medium.Extent, pixels: ClosedRange<Int>?, path: String) throws(MediaError)
     -> Medium.Extent
   {
@@ -116,6 +120,13 @@ struct QwenPatches: Sendable, Equatable {
       let grow = (Double(pixels.lowerBound) / (rows * columns)).squareRoot()
       height = Int((rows * grow / unit).rounded(.up)) * factor
       width = Int((columns * grow / unit).rounded(.up)) * factor
+    }
+    // A folder may ask for images that are enlarged without measure.
+    guard height <= Self.pixelLimit / width else {
+      throw .tooLarge(
+        path: path, what: "pixels after resizing",
+        found: height.multipliedReportingOverflow(by: width).partialValue,
+        limit: Self.pixelLimit)
     }
     return Medium.Extent(height: height, width: width)
   }

@@ -19,22 +19,19 @@ public struct ChatMessage: Sendable, Equatable {
   /// A message of these items.
   public init(speaker: Sample.Speaker, items: [Item]) { (self.speaker, self.items) = (speaker, items) }
 
-  /// A turn of a sample: media stand where its text says `<image>`, `<audio>` or `<video>`.
+  /// A turn of a sample: media stand where its text says `<image>`, `<audio>` or `<video>`; a newline after one belongs to
+  /// it, as LLaVA data has it.
   public init(_ turn: Sample.Turn) {
-    var items: [Item] = []
-    var text = turn.text[...]
-    while !text.isEmpty {
-      var next: (range: Range<String.Index>, modality: Modality)?
-      for modality in Modality.media {
-        guard let range = text.range(of: "<\(modality.rawValue)>", options: .literal) else { continue }
-        if next.map({ range.lowerBound < $0.range.lowerBound }) ?? true { next = (range, modality) }
-      }
-      let before = text[..<(next?.range.lowerBound ?? text.endIndex)]
-      if !before.isEmpty { items.append(.text(String(before))) }
-      if let next { items.append(.medium(next.modality)) }
-      text = text[(next?.range.upperBound ?? text.endIndex)...]
-    }
-    self.init(speaker: turn.speaker, items: items)
+    let parts = FormattedPart.splitting(turn.text, at: Modality.media, role: .question)
+    self.init(
+      speaker: turn.speaker,
+      items: parts.compactMap { part in
+        switch part {
+        case .text(let text, _): .text(text)
+        case .placeholder(let modality): .medium(modality)
+        case .begin, .end: nil
+        }
+      })
   }
 }
 
