@@ -61,7 +61,7 @@ let package = Package(
       name: "AnalysisTests", dependencies: ["Analysis", "TestSupport"],
       swiftSettings: swiftSettings),
     .testTarget(
-      name: "CommandTests", dependencies: ["mmprobe", "Analysis", "TestSupport"],
+      name: "CommandTests", dependencies: ["mmprobe", "Analysis", "PEFT", "TestSupport"],
       swiftSettings: swiftSettings),
   ],
   swiftLanguageModes: [.v6],

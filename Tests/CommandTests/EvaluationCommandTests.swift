@@ -171,7 +171,12 @@ final class EvaluationCommandTests: XCTestCase {
     XCTAssertTrue(same["comparisons"]?.arrayValue?.allSatisfy { $0["significant"] == false } ?? false)
     try refuse(["compare", folder.path("e"), folder.path("f")], status: 65, "contributions by")
     try refuse(["compare", folder.path("a"), folder.path("c")], status: 65, "a run of 'attention'")
-    try refuse(["report", folder.path("a"), "-o", folder.path("r.html")], status: 65, "expected a run of")
+    try Program.succeed(["report", folder.path("a"), "-o", folder.path("r.html"), "-q"])
+    let page = try Data(contentsOf: folder.url("r.html"))
+    XCTAssertEqual(page, try Data(contentsOf: folder.url("a/report.html")))
+    try refuse(
+      ["report", folder.path("a"), folder.path("a"), "-o", folder.path("r.html")], status: 65,
+      "expected a run of")
   }
 
   func testFailIfEndsWithThreeAndWritesTheReport() throws {

@@ -10,7 +10,7 @@ import XCTest
 /// `mmprobe finetune` on the small model: what it says, writes and refuses, and that stopping it changes no byte.
 final class FinetuneCommandTests: XCTestCase {
   /// Some training and validation questions with their media.
-  private struct Setup {
+  struct Setup {
     let folder: TemporaryFolder
     var training: String { folder.path("train.qa.jsonl") }
     var validation: String { folder.path("val.qa.jsonl") }
@@ -41,7 +41,7 @@ final class FinetuneCommandTests: XCTestCase {
   }
 
   /// Every file of a run but the lock and run.json, which has times.
-  private static func contents(_ run: String) throws -> [String: Data] {
+  static func contents(_ run: String) throws -> [String: Data] {
     var contents: [String: Data] = [:]
     for name in try FileManager.default.subpathsOfDirectory(atPath: run)
     where ![".mmprobe-lock", "run.json", "best", "last"].contains(name) {
@@ -50,7 +50,7 @@ final class FinetuneCommandTests: XCTestCase {
     return contents
   }
 
-  private static func differences(_ run: String, _ whole: [String: Data]) throws -> [String] {
+  static func differences(_ run: String, _ whole: [String: Data]) throws -> [String] {
     let found = try contents(run)
     return Set(found.keys).union(whole.keys).filter { found[$0] != whole[$0] }.sorted()
   }
@@ -74,7 +74,7 @@ final class FinetuneCommandTests: XCTestCase {
     XCTAssertEqual(
       Set(try Self.contents(run).keys),
       [
-        "config.json", "log.jsonl", "events.out.tfevents.mmprobe", "state.safetensors",
+        "config.json", "log.jsonl", "events.out.tfevents.mmprobe", "state.safetensors", "report.html",
         "best/adapter_config.json", "best/adapter_model.safetensors", "last/adapter_config.json",
         "last/adapter_model.safetensors",
       ])

@@ -26,7 +26,8 @@ final class AdapterTests: XCTestCase {
       .noAnswer(path: "p", sample: "s"), .nothingLearned(path: "p", sample: "s"),
       .noMedia(path: "p", method: "moka"), .nothingTrainable(path: "p", parts: []),
       .noSuchPart(path: "p", part: "x", parts: ["decoder"]),
-      .tooLong(path: "p", sample: "s", found: 3, limit: 2),
+      .tooLong(path: "p", sample: "s", found: 3, limit: 2), .noEpoch(path: "p", steps: 2, perEpoch: 3),
+      .neverTogether(path: "p", modalities: ["image", "audio"]),
     ]
     XCTAssertEqual(Set(other.map(\.code)), Set(FinetuneError.Code.allCases))
     for error in errors as [any DescribedError] + other {
@@ -219,5 +220,20 @@ final class AdapterTests: XCTestCase {
         XCTAssertEqual((error as? AdapterError)?.code, .unsuitableModule, target)
       }
     }
+  }
+
+  /// PEFT would embed with the copy and go on with the old table at the output; a model with one table cannot do that.
+  func testEmbeddingsAreNotSavedApartFromTheOutputLayerTheyAreTiedTo() throws {
+    let tied = try ModelInventory(Checkpoint(folder: Fixtures.url("smolvlm")))
+    let untied = try ModelInventory(Checkpoint(folder: Fixtures.url("llava")))
+    let targets = ModuleSelection(.names(["q_proj"]))
+    for saved in ["embed_tokens", "lm_head"] {
+      XCTAssertThrowsError(try names(targets, tied, saved: [saved])) { error in
+        XCTAssertEqual((error as? AdapterError)?.code, .unsuitableModule, saved)
+        XCTAssertTrue(error.localizedDescription.contains("tie_word_embeddings"), saved)
+      }
+      XCTAssertNoThrow(try names(targets, untied, saved: [saved]))
+    }
+    XCTAssertNoThrow(try names(targets, tied, saved: ["connector"]))
   }
 }

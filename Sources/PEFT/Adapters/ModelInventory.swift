@@ -10,6 +10,8 @@ public struct ModelInventory: Sendable {
   public let tensors: [(name: String, shape: [Int])]
   /// How own names translate into those of modules.
   public let layout: KeyLayout
+  /// Whether the output layer is the embedding table.
+  public let tiesEmbeddings: Bool
 
   /// Looks at a model; its matrices stay mapped.
   ///
@@ -29,6 +31,7 @@ public struct ModelInventory: Sendable {
     }
     (self.sites, self.tensors) = (sites, tensors)
     layout = sites.first?.layout ?? .identity
+    tiesEmbeddings = checkpoint.model.decoder.configuration.tiesEmbeddings
   }
 
   /// How many numbers the model has.
