@@ -148,7 +148,10 @@ final class FinetuneCommandTests: XCTestCase {
       ["eval", Embedded.model, "--data", setup.validation, "--adapter", run + "/last"])
     for method in ContributionMethods.all {
       try Program.succeed(
-        ["contribution", Embedded.model, "--data", setup.validation, "--adapter", run + "/last", "-n", "3", "-q"]
+        [
+          "contribution", Embedded.model, "--data", setup.validation, "--adapter", run + "/last", "-n", "3",
+          "-q",
+        ]
           + method)
     }
     let shown = try Program.succeed(["adapter", "show", run + "/last", "--model", Embedded.model])
