@@ -15,7 +15,7 @@ export MMPROBE_COMMIT := $(shell git rev-parse --short=12 HEAD 2>/dev/null)
 # A Python environment with the programs that read what mmprobe writes.
 INTEROP := .build/interop
 
-.PHONY: help demo study checkpoint test test-long interop build lint format clean packages
+.PHONY: help demo study study-moka checkpoint test test-long interop build lint format clean packages
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -39,6 +39,11 @@ study: build ## make Documentation/Studies anew with the model that comes with m
 	mkdir -p runs
 	Documentation/Studies/attention-vs-contribution.sh $(PROGRAM) $(MODEL) runs/study > runs/study.md
 	mv runs/study.md Documentation/Studies/attention-vs-contribution.md
+
+study-moka: build ## make the study of MokA and LoRA anew (trains for hours; JOBS=2 side by side)
+	mkdir -p runs
+	Documentation/Studies/moka-vs-lora.sh $(PROGRAM) $(MODEL) runs/study-moka > runs/study-moka.md
+	mv runs/study-moka.md Documentation/Studies/moka-vs-lora.md
 
 checkpoint: build ## train the model that comes with mmprobe again (about half an hour on 2 cores)
 	$(PROGRAM) train $(MODEL)/train.json --seed 1 -o runs/avdigits --resume

@@ -115,6 +115,20 @@ final class FinetuneCommandTests: XCTestCase {
     let shown = try Program.succeed(["adapter", "show", run + "/last", "--model", Embedded.model])
     XCTAssertTrue(shown.output.contains("LORA"), shown.output)
     try Program.succeed(["eval", merged] + question)
+    // As the weights are rounded, not to the last digit.
+    func effects(_ model: [String]) throws -> [Double] {
+      let line = ["contribution"] + model + question + ["--target", "margin", "--json", "-q"]
+      let result = try JSONValue(parsing: [UInt8](try Program.succeed(line).output.utf8))
+      let groups = try XCTUnwrap(result["contribution"]?["groups"]?.objectValue)
+      return try groups.members.map { try XCTUnwrap($0.value["effect"]?["mean"]?.doubleValue) }
+    }
+    let last = try effects([Embedded.model, "--adapter", run + "/last"])
+    XCTAssertEqual(last.count, 3)
+    for (adapted, whole) in zip(last, try effects([merged])) {
+      XCTAssertEqual(adapted, whole, accuracy: 0.05 * max(1, abs(whole)))
+    }
+    let before = try effects([Embedded.model])
+    XCTAssertTrue(zip(before, last).contains { abs($0 - $1) > 0.2 }, "\(before) and \(last)")
   }
 
   func testMokALearnsAndIsNotMerged() throws {
@@ -133,6 +147,14 @@ final class FinetuneCommandTests: XCTestCase {
     }
     try Program.succeed(
       ["eval", Embedded.model, "--data", setup.validation, "--adapter", run + "/last"])
+    for method in ContributionMethods.all {
+      try Program.succeed(
+        [
+          "contribution", Embedded.model, "--data", setup.validation, "--adapter", run + "/last", "-n", "3",
+          "-q",
+        ]
+          + method)
+    }
     let shown = try Program.succeed(["adapter", "show", run + "/last", "--model", Embedded.model])
     XCTAssertTrue(shown.output.contains("A of images"), shown.output)
     let refused = try Program.run([
