@@ -122,13 +122,13 @@ final class FinetuneCommandTests: XCTestCase {
       let groups = try XCTUnwrap(result["contribution"]?["groups"]?.objectValue)
       return try groups.members.map { try XCTUnwrap($0.value["effect"]?["mean"]?.doubleValue) }
     }
-    let last = try effects([Embedded.model, "--adapter", run + "/last"])
-    XCTAssertEqual(last.count, 3)
-    for (adapted, whole) in zip(last, try effects([merged])) {
+    let adapted = try effects([Embedded.model, "--adapter", run + "/last"])
+    XCTAssertEqual(adapted.count, 3)
+    for (adapted, whole) in zip(adapted, try effects([merged])) {
       XCTAssertEqual(adapted, whole, accuracy: 0.05 * max(1, abs(whole)))
     }
     let before = try effects([Embedded.model])
-    XCTAssertTrue(zip(before, last).contains { abs($0 - $1) > 0.2 }, "\(before) and \(last)")
+    XCTAssertTrue(zip(before, adapted).contains { abs($0 - $1) > 0.2 }, "\(before) and \(adapted)")
   }
 
   func testMokALearnsAndIsNotMerged() throws {

@@ -9,10 +9,10 @@ struct CompareCommand: Command {
   static let summary = "how two runs over the same samples differ, with intervals"
   static let discussion = """
     Takes two run folders of 'mmprobe attention', of 'contribution' or of 'eval'.
-    A RUN with stars, in quotes, is a set of runs such as trainings with other seeds:
-    two sets are paired by what the stars stand for, a single run with each of a set.
-    Intervals and tests then count runs and samples as drawn at random, and the
-    smallest difference that could have been found is told.
+    A RUN with stars, in quotes, is a set of runs such as trainings with other
+    seeds: two sets are paired by what the stars stand for, a single run with each
+    of a set. Intervals and tests then count runs and samples as drawn at random,
+    and the smallest difference that could have been found is told.
 
     Samples with the same name, text, media and answer are paired; every quantity
     gets the mean of B - A over the pairs with its interval, a p value and one that
