@@ -12,7 +12,10 @@ TEST := ./.ci/test $(SWIFT) test -c release --scratch-path .build/test --disable
 # `mmprobe --version` names it.
 export MMPROBE_COMMIT := $(shell git rev-parse --short=12 HEAD 2>/dev/null)
 
-.PHONY: help demo study checkpoint test test-long build lint format clean packages
+# A Python environment with the programs that read what mmprobe writes.
+INTEROP := .build/interop
+
+.PHONY: help demo study study-moka checkpoint test test-long interop build lint format clean packages
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -37,6 +40,11 @@ study: build ## make Documentation/Studies anew with the model that comes with m
 	Documentation/Studies/attention-vs-contribution.sh $(PROGRAM) $(MODEL) runs/study > runs/study.md
 	mv runs/study.md Documentation/Studies/attention-vs-contribution.md
 
+study-moka: build ## make the study of MokA and LoRA anew (trains for hours; JOBS=2 side by side)
+	mkdir -p runs
+	Documentation/Studies/moka-vs-lora.sh $(PROGRAM) $(MODEL) runs/study-moka > runs/study-moka.md
+	mv runs/study-moka.md Documentation/Studies/moka-vs-lora.md
+
 checkpoint: build ## train the model that comes with mmprobe again (about half an hour on 2 cores)
 	$(PROGRAM) train $(MODEL)/train.json --seed 1 -o runs/avdigits --resume
 	cp runs/avdigits/best/model.safetensors $(MODEL)/model.safetensors
@@ -46,6 +54,14 @@ test: packages ## build and run all tests
 
 test-long: packages ## the long fuzz and kill runs too
 	MMPROBE_FUZZ_CASES=200000 MMPROBE_LONG_TESTS=1 $(TEST)
+
+$(INTEROP)/done: Benchmarks/interop-requirements.txt
+	python3 -m venv $(INTEROP)
+	$(INTEROP)/bin/python -m pip install --quiet --disable-pip-version-check -r $<
+	touch $@
+
+interop: build $(INTEROP)/done ## check files with PEFT, TensorBoard, numpy and safetensors (several GB of Python)
+	$(INTEROP)/bin/python Benchmarks/interop.py $(PROGRAM) $(MODEL)
 
 # Where tests were built with warnings as errors (CI), there is nothing left to compile.
 lint: packages ## check format, house rules and warnings

@@ -64,7 +64,7 @@ let package = Package(
       name: "ClassicBenchTests", dependencies: ["ClassicBench", "TestSupport"],
       swiftSettings: swiftSettings),
     .testTarget(
-      name: "CommandTests", dependencies: ["mmprobe", "Analysis", "TestSupport"],
+      name: "CommandTests", dependencies: ["mmprobe", "Analysis", "PEFT", "TestSupport"],
       swiftSettings: swiftSettings),
   ],
   swiftLanguageModes: [.v6],

@@ -19,6 +19,8 @@ from safetensors.torch import load_file, save_file
 from transformers import LlavaForConditionalGeneration
 
 LIMIT = 1e-4
+# Less would mean that nothing was compared.
+LEAST_EFFECT = 0.05
 HERE = pathlib.Path(__file__).resolve().parent
 CASES = {
     "decoder": [],
@@ -42,12 +44,10 @@ def make_data(folder):
     (folder / "train.json").write_text(json.dumps(records))
 
 
-def main():
-    program = sys.argv[1]
-    model = pathlib.Path(sys.argv[2]) if len(sys.argv) > 2 else HERE.parent / "Tests/Fixtures/llava"
+def differences(program, model):
+    """For every case its name, how far the logits are apart, and what the adapter changes in them."""
     reference = load_file(model / "expected.safetensors")
     inputs = {"input_ids": reference["single.input_ids"], "pixel_values": reference["pixel_values"][:1].contiguous()}
-    worst = 0.0
     with tempfile.TemporaryDirectory() as name:
         folder = pathlib.Path(name)
         make_data(folder)
@@ -67,14 +67,20 @@ def main():
             with torch.no_grad():
                 plain = base(**inputs).logits
                 theirs = PeftModel.from_pretrained(base, run / "last").eval()(**inputs).logits
-            difference = float((own - theirs).abs().max())
-            effect = float((theirs - plain).abs().max())
-            worst = max(worst, difference)
-            print(f"{case}: logits differ by {difference:.1e}; the adapter changes them by {effect:.2f}")
-            if effect < 0.05:
-                sys.exit("the adapter has no effect, so nothing was compared")
+            yield case, float((own - theirs).abs().max()), float((theirs - plain).abs().max())
+
+
+def main():
+    model = pathlib.Path(sys.argv[2]) if len(sys.argv) > 2 else HERE.parent / "Tests/Fixtures/llava"
+    worst = 0.0
+    for case, difference, effect in differences(sys.argv[1], model):
+        worst = max(worst, difference)
+        print(f"{case}: logits differ by {difference:.1e}; the adapter changes them by {effect:.2f}")
+        if effect < LEAST_EFFECT:
+            sys.exit("the adapter has no effect, so nothing was compared")
     print(f"largest difference {worst:.1e}, limit {LIMIT:.0e}")
     sys.exit(worst > LIMIT)
 
 
-main()
+if __name__ == "__main__":
+    main()

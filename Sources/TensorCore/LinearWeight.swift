@@ -100,12 +100,10 @@ public struct LinearWeight: Sendable {
     let weight = detached
     let (input, matrix) = (x.detached, dense)
     let output =
-      if segments == nil, let matrix {
-        Kernels.product(
-          input, matrix.detached, bias: bias?.detached, rows: x.rows, inner: inputSize, columns: outputSize,
-          transposingOther: true)
+      if let segments {
+        Kernels.linear(input, weight, segments, bias: bias?.detached)
       } else {
-        Kernels.linear(input, weight, segments ?? .single(x.rows), bias: bias?.detached)
+        Kernels.joinedLinear(input, weight, bias: bias?.detached)
       }
     // Whether they are there, not they themselves: a tracked tensor in the closure would keep the tape alive.
     let (isDense, hasBias) = (matrix != nil, bias != nil)
@@ -121,11 +119,14 @@ public struct LinearWeight: Sendable {
 
   /// y W: the gradient of the input from that of the output, `[rows, outputSize]` to `[rows, inputSize]`.
   func backward(_ gradient: Tensor) -> Tensor {
-    dense.map { gradient.matmul($0.detached) } ?? Kernels.linearInputGradient(gradient, self)
+    Kernels.linearInputGradient(gradient, self)
   }
 
   /// The matrix, if it is in memory.
   private var dense: Tensor? { if case .dense(let tensor) = storage { tensor } else { nil } }
+
+  /// Whether a tape follows the matrix.
+  public var isTracked: Bool { dense?.isTracked ?? false }
 
   /// The same weight, followed by no tape.
   private var detached: LinearWeight { dense.map { LinearWeight($0.detached) } ?? self }

@@ -16,6 +16,8 @@ public struct Checkpoint: Sendable, MediaSource {
   public private(set) var model: any LanguageModel
   /// Files outside the folder that change the model, such as those of an adapter, each with the name it has in records.
   public private(set) var attachments: [(name: String, file: URL)] = []
+  /// Rotated queries of the folder, or of what was put into the model.
+  public private(set) var rotations: StoredRotations?
   /// The tokenizer, if the folder has one.
   public let tokenizer: (any Tokenizer)?
   /// Ids that end an answer: those of `generation_config.json`, or else of `config.json`.
@@ -41,6 +43,8 @@ public struct Checkpoint: Sendable, MediaSource {
       folder: folder.path,
       baseName: CheckpointConversion.made(configuration) ? CheckpointConversion.baseName : "model")
     model = try family.load(configuration, WeightSource(weights))
+    rotations = try StoredRotations(in: folder, for: model.decoder.configuration)
+    if let rotations { model.decoder = model.decoder.adding([rotations.intervention]) }
     tokenizer = try Self.tokenizer(in: folder)
     endIDs =
       try GenerationSettings(folder: folder, vocabulary: model.decoder.configuration.vocabularySize).endIDs
@@ -76,14 +80,25 @@ public struct Checkpoint: Sendable, MediaSource {
   ///
   /// - Throws: As the initialiser, and what `change` throws.
   public func model(_ change: (WeightSource) throws -> WeightSource) throws -> any LanguageModel {
-    try family.load(configuration, change(WeightSource(weights)))
+    var model = try family.load(configuration, change(WeightSource(weights)))
+    if let rotations { model.decoder = model.decoder.adding([rotations.intervention]) }
+    return model
   }
 
   /// The same folder with another model made from it, and the files that made the difference.
-  public func with(_ model: any LanguageModel, attachments: [(name: String, file: URL)]) -> Checkpoint {
+  ///
+  /// - Parameter rotations: To put into the model; only where the folder has none.
+  /// - Throws: `RollingQueryError.alreadyRotated`.
+  public func with(
+    _ model: any LanguageModel, attachments: [(name: String, file: URL)], rotations: StoredRotations? = nil
+  ) throws(RollingQueryError) -> Checkpoint {
     var checkpoint = self
     checkpoint.model = model
     checkpoint.attachments += attachments
+    guard let rotations else { return checkpoint }
+    if let own = self.rotations { throw .alreadyRotated(path: own.file.path) }
+    checkpoint.rotations = rotations
+    checkpoint.model.decoder = model.decoder.adding([rotations.intervention])
     return checkpoint
   }
 
@@ -117,6 +132,7 @@ public struct Checkpoint: Sendable, MediaSource {
       "merges.txt", "tokenizer_config.json",
       "added_tokens.json", "special_tokens_map.json", "chat_template.jinja", "chat_template.json",
       "processor_config.json", "preprocessor_config.json", "video_preprocessor_config.json",
+      StoredRotations.name,
     ]
     let names = known.filter {
       FileManager.default.fileExists(atPath: folder.appendingPathComponent($0).path)

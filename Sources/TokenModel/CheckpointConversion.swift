@@ -152,7 +152,7 @@ public struct CheckpointConversion: Sendable {
     let names = try FileManager.default.contentsOfDirectory(atPath: checkpoint.folder.path).sorted()
     for name in names
     where name != "config.json" && !name.hasSuffix(".safetensors.index.json")
-      && [".json", ".model", ".jinja", ".txt"].contains(where: name.hasSuffix)
+      && [".json", ".model", ".jinja", ".txt", StoredRotations.name].contains(where: name.hasSuffix)
     {
       let source = checkpoint.folder.appendingPathComponent(name)
       try AtomicFile.write(

@@ -237,6 +237,129 @@ final class ComparisonTests: XCTestCase {
     }
   }
 
+  // MARK: Sets of runs
+
+  /// Trainings with seeds 1 to 3 on one side and 2 to 4 on the other: the second has three samples more right, and each
+  /// seed has samples of its own that it fails.
+  private func sets(in folder: TemporaryDirectory) throws -> (String, String) {
+    for seed in [1, 2, 3] {
+      _ = try evaluationRun("lora-\(seed)", in: folder) { index, _ in index < 12 && index != seed }
+    }
+    for seed in [2, 3, 4] {
+      _ = try evaluationRun("moka-\(seed)", in: folder) { index, _ in
+        index < 15 + seed && index != 2 * seed
+      }
+    }
+    return ("\(folder.path)/lora-*", "\(folder.path)/moka-*")
+  }
+
+  func testSetsArePairedByWhatTheirStarsStandFor() throws {
+    let folder = try TemporaryDirectory()
+    let (first, second) = try sets(in: folder)
+    let comparison = try Comparison(first, second, pairing: .content, interval: interval)
+    XCTAssertEqual(comparison.runCount, 2)
+    XCTAssertEqual(comparison.sides[0].members.map(\.stars), ["2", "3"])
+    XCTAssertEqual(comparison.sides[1].members.map(\.path), [2, 3].map { "\(folder.path)/moka-\($0)" })
+    XCTAssertEqual(comparison.sides.map(\.unpairedMembers), [["1"], ["4"]])
+    XCTAssertEqual(comparison.pairCount, 30)
+    let full = try row(comparison, "full.accuracy").difference
+    // 11 and 11 of 30, then 16 and 17.
+    XCTAssertEqual(try XCTUnwrap(full.before), 22.0 / 60, accuracy: 1e-12)
+    XCTAssertEqual(try XCTUnwrap(full.after), 33.0 / 60, accuracy: 1e-12)
+    XCTAssertEqual(full.estimate.count, 30)
+    XCTAssertNil(full.discordant)
+    func change(_ seed: Int) -> [Double?] {
+      (0..<30).map { index in
+        let (old, new) = (index < 12 && index != seed, index < 15 + seed && index != 2 * seed)
+        return (new ? 1 : 0) - (old ? 1 : 0)
+      }
+    }
+    let samples = CrossedSamples([change(2), change(3)])
+    XCTAssertEqual(full.p, samples.p)
+    XCTAssertEqual(full.crossed?.standardError, samples.standardError)
+    let bounds = try XCTUnwrap(Bootstrap(replicates: 300).means(of: [samples])[0])
+    XCTAssertEqual(full.estimate.low, bounds.lower)
+    XCTAssertEqual(full.estimate.high, bounds.upper)
+    XCTAssertLessThan(try XCTUnwrap(full.crossed?.after?.lower), 33.0 / 60)
+    let part = try row(comparison, "full.accuracy.type.sum").difference
+    XCTAssertEqual(part.estimate.count, 10)
+    XCTAssertEqual(part.estimate.undefinedCount, 20)
+    XCTAssertTrue(
+      comparison.terminalText.contains("2 runs: 2, 3; without a partner: 1"), comparison.terminalText)
+    XCTAssertTrue(comparison.terminalText.contains("detectable"))
+    XCTAssertTrue(comparison.basisText.contains("with 1 degrees of freedom"), comparison.basisText)
+    // What differs between the seeds of a side as well is told by the number of values.
+    let names = comparison.settings.first { $0.key == "model.name" }
+    XCTAssertEqual(names, .init(key: "model.name", first: "2 values", second: "2 values"))
+    let clustered = try Comparison(
+      first, second, pairing: .content, interval: interval, clusterKey: "image")
+    XCTAssertNotEqual(try row(clustered, "full.accuracy").difference.p, full.p)
+    var studentT = interval
+    studentT.method = .t
+    let parametric = try Comparison(first, second, pairing: .content, interval: studentT)
+    XCTAssertEqual(
+      try row(parametric, "full.accuracy").difference.estimate.low,
+      samples.interval(confidence: 0.95)?.lower)
+  }
+
+  func testOneRunIsThePartnerOfAll() throws {
+    let folder = try TemporaryDirectory()
+    let (first, second) = try sets(in: folder)
+    let comparison = try Comparison(
+      "\(folder.path)/lora-1", second, pairing: .content, interval: interval)
+    XCTAssertEqual(comparison.runCount, 3)
+    XCTAssertEqual(comparison.sides[0].members, [])
+    let full = try row(comparison, "full.accuracy").difference
+    XCTAssertEqual(try XCTUnwrap(full.before), 11.0 / 30, accuracy: 1e-12)
+    XCTAssertEqual(try XCTUnwrap(full.after), (16.0 + 17 + 18) / 90, accuracy: 1e-12)
+    // A set of one run is that run.
+    let single = try Comparison(
+      "\(folder.path)/lor*-1", "\(folder.path)/lora-2", pairing: .content, interval: interval)
+    XCTAssertNotNil(try row(single, "full.accuracy").difference.discordant)
+    XCTAssertNil(try row(single, "full.accuracy").difference.crossed)
+    for (left, right, code) in [
+      ("\(folder.path)/none-*", second, ComparisonError.Code.noRuns),
+      ("\(folder.path)/lora-*", "\(folder.path)/*-4", .noCommonRuns),
+    ] {
+      XCTAssertThrowsError(try Comparison(left, right, pairing: .content, interval: interval)) {
+        XCTAssertEqual(($0 as? ComparisonError)?.code, code)
+        XCTAssertEqual(($0 as? ComparisonError)?.exitStatus, .data)
+      }
+    }
+    _ = try attentionRun("lora-4", in: folder)
+    XCTAssertThrowsError(try Comparison(first, second, pairing: .content, interval: interval)) {
+      XCTAssertEqual(($0 as? ComparisonError)?.code, .differentKinds)
+    }
+  }
+
+  func testSetsOfAttentionRunsAreCompared() throws {
+    let folder = try TemporaryDirectory()
+    for seed in 1...3 {
+      _ = try attentionRun("a\(seed)", in: folder)
+      _ = try attentionRun("b\(seed)", in: folder) { record in
+        let moved = record.share[1] * Float(seed) / 10
+        record.share[1] -= moved
+        record.share[4] += moved
+      }
+    }
+    let comparison = try Comparison(
+      "\(folder.path)/a*", "\(folder.path)/b*", pairing: .content, interval: interval)
+    let cell = try row(comparison, "layers.0.image.share").difference
+    XCTAssertEqual(comparison.runCount, 3)
+    XCTAssertLessThan(try XCTUnwrap(cell.estimate.high), 0)
+    XCTAssertEqual(try row(comparison, "layers.1.image.share").difference.estimate.mean, 0)
+    XCTAssertEqual(try row(comparison, "layers.1.image.share").difference.p, 1)
+    let json = comparison.json(tool: .init(version: "0"), checks: [])
+    XCTAssertEqual(try AttentionResultTests.schema("compare").violations(in: json), [])
+    XCTAssertEqual(json["pairs"]?["runs"], 3)
+    XCTAssertEqual(json["runs"]?.arrayValue?.first?["members"]?.arrayValue?.count, 3)
+    let lines = comparison.csv.components(separatedBy: "\r\n")
+    XCTAssertEqual(lines.count, comparison.rows.count + 2)
+    XCTAssertTrue(lines[0].hasPrefix("name,family,group,layer,n,before,"), lines[0])
+    XCTAssertTrue(lines.contains { $0.hasPrefix("layers.0.image.share,share by layer,image,0,40,") })
+    XCTAssertTrue(ComparisonReport(comparison).html.contains("over 3 pairs of runs"))
+  }
+
   // MARK: Expressions
 
   func testExpressionsAreAskedOfTheNumbers() throws {

@@ -171,7 +171,12 @@ final class EvaluationCommandTests: XCTestCase {
     XCTAssertTrue(same["comparisons"]?.arrayValue?.allSatisfy { $0["significant"] == false } ?? false)
     try refuse(["compare", folder.path("e"), folder.path("f")], status: 65, "contributions by")
     try refuse(["compare", folder.path("a"), folder.path("c")], status: 65, "a run of 'attention'")
-    try refuse(["report", folder.path("a"), "-o", folder.path("r.html")], status: 65, "expected a run of")
+    try Program.succeed(["report", folder.path("a"), "-o", folder.path("r.html"), "-q"])
+    let page = try Data(contentsOf: folder.url("r.html"))
+    XCTAssertEqual(page, try Data(contentsOf: folder.url("a/report.html")))
+    try refuse(
+      ["report", folder.path("a"), folder.path("a"), "-o", folder.path("r.html")], status: 65,
+      "expected a run of")
   }
 
   func testFailIfEndsWithThreeAndWritesTheReport() throws {
@@ -195,7 +200,11 @@ final class EvaluationCommandTests: XCTestCase {
       "found the end at character 21, expected a number or a name")
     try refuse(["compare"] + runs + ["--fail-if", "full.acuracy.diff < 0"], status: 64, "Did you mean")
     try refuse(["compare", folder.path("a")], status: 64, "needs a second RUN")
-    try refuse(["compare"] + runs + ["c"], status: 64, "takes no further argument")
+    try refuse(["compare"] + runs + ["c"], status: 64, "put a name with stars in quotes")
+    let table = try Program.succeed(["compare", folder.path("*"), folder.path("a"), "--format", "csv"])
+    XCTAssertTrue(table.output.hasPrefix("name,family,group,layer,n,before,"), table.output)
+    XCTAssertTrue(table.output.contains("full.accuracy,accuracy,,,12,"), table.output)
+    try refuse(["compare", folder.path("none-*"), folder.path("a")], status: 65, "no folder has such a name")
     try refuse(["compare", folder.path("a"), folder.path("none")], status: 66, "none")
     try refuse(
       ["compare"] + runs + ["--ci", "t", "--replicates", "5"], status: 64,

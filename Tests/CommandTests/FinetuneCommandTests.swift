@@ -1,4 +1,5 @@
 import Foundation
+import Glibc
 import Synchronization
 import TensorCore
 import TestSupport
@@ -9,7 +10,7 @@ import XCTest
 /// `mmprobe finetune` on the small model: what it says, writes and refuses, and that stopping it changes no byte.
 final class FinetuneCommandTests: XCTestCase {
   /// Some training and validation questions with their media.
-  private struct Setup {
+  struct Setup {
     let folder: TemporaryFolder
     var training: String { folder.path("train.qa.jsonl") }
     var validation: String { folder.path("val.qa.jsonl") }
@@ -40,7 +41,7 @@ final class FinetuneCommandTests: XCTestCase {
   }
 
   /// Every file of a run but the lock and run.json, which has times.
-  private static func contents(_ run: String) throws -> [String: Data] {
+  static func contents(_ run: String) throws -> [String: Data] {
     var contents: [String: Data] = [:]
     for name in try FileManager.default.subpathsOfDirectory(atPath: run)
     where ![".mmprobe-lock", "run.json", "best", "last"].contains(name) {
@@ -49,7 +50,7 @@ final class FinetuneCommandTests: XCTestCase {
     return contents
   }
 
-  private static func differences(_ run: String, _ whole: [String: Data]) throws -> [String] {
+  static func differences(_ run: String, _ whole: [String: Data]) throws -> [String] {
     let found = try contents(run)
     return Set(found.keys).union(whole.keys).filter { found[$0] != whole[$0] }.sorted()
   }
@@ -73,7 +74,7 @@ final class FinetuneCommandTests: XCTestCase {
     XCTAssertEqual(
       Set(try Self.contents(run).keys),
       [
-        "config.json", "log.jsonl", "events.out.tfevents.mmprobe", "state.safetensors",
+        "config.json", "log.jsonl", "events.out.tfevents.mmprobe", "state.safetensors", "report.html",
         "best/adapter_config.json", "best/adapter_model.safetensors", "last/adapter_config.json",
         "last/adapter_model.safetensors",
       ])
@@ -114,6 +115,20 @@ final class FinetuneCommandTests: XCTestCase {
     let shown = try Program.succeed(["adapter", "show", run + "/last", "--model", Embedded.model])
     XCTAssertTrue(shown.output.contains("LORA"), shown.output)
     try Program.succeed(["eval", merged] + question)
+    // As the weights are rounded, not to the last digit.
+    func effects(_ model: [String]) throws -> [Double] {
+      let line = ["contribution"] + model + question + ["--target", "margin", "--json", "-q"]
+      let result = try JSONValue(parsing: [UInt8](try Program.succeed(line).output.utf8))
+      let groups = try XCTUnwrap(result["contribution"]?["groups"]?.objectValue)
+      return try groups.members.map { try XCTUnwrap($0.value["effect"]?["mean"]?.doubleValue) }
+    }
+    let adapted = try effects([Embedded.model, "--adapter", run + "/last"])
+    XCTAssertEqual(adapted.count, 3)
+    for (adapted, whole) in zip(adapted, try effects([merged])) {
+      XCTAssertEqual(adapted, whole, accuracy: 0.05 * max(1, abs(whole)))
+    }
+    let before = try effects([Embedded.model])
+    XCTAssertTrue(zip(before, adapted).contains { abs($0 - $1) > 0.2 }, "\(before) and \(adapted)")
   }
 
   func testMokALearnsAndIsNotMerged() throws {
@@ -132,6 +147,14 @@ final class FinetuneCommandTests: XCTestCase {
     }
     try Program.succeed(
       ["eval", Embedded.model, "--data", setup.validation, "--adapter", run + "/last"])
+    for method in ContributionMethods.all {
+      try Program.succeed(
+        [
+          "contribution", Embedded.model, "--data", setup.validation, "--adapter", run + "/last", "-n", "3",
+          "-q",
+        ]
+          + method)
+    }
     let shown = try Program.succeed(["adapter", "show", run + "/last", "--model", Embedded.model])
     XCTAssertTrue(shown.output.contains("A of images"), shown.output)
     let refused = try Program.run([
@@ -245,6 +268,70 @@ final class FinetuneCommandTests: XCTestCase {
     }
     XCTAssertEqual(failures.withLock { $0 }, [])
     print("finetune: \(points) fault points, every second with a torn write")
+  }
+
+  /// kill -9 again and again, with what is left resumed each time, until a run is done.
+  func testRunsKilledAtRandomMomentsGoOnToTheSameBytes() throws {
+    let kills = ProcessInfo.processInfo.environment["MMPROBE_LONG_TESTS"] == "1" ? 20 : 4
+    let setup = try Setup()
+    let methods = ["lora", "moka"]
+    let failures = Mutex<[String]>([])
+    DispatchQueue.concurrentPerform(iterations: methods.count) { index in
+      do {
+        let found = try Self.kill(methods[index], times: kills, setup)
+        if !found.isEmpty { failures.withLock { $0.append("\(methods[index]): \(found)") } }
+      } catch { failures.withLock { $0.append("\(methods[index]): \(error)") } }
+    }
+    XCTAssertEqual(failures.withLock { $0 }, [])
+  }
+
+  /// Kills runs of a method; what differs from an undisturbed one.
+  private static func kill(_ method: String, times kills: Int, _ setup: Setup) throws -> [String] {
+    let steps = 30
+    func line(_ run: String, _ more: [String]) -> [String] {
+      setup.line(method, run, ["--threads", "1", "--dropout", "0.1"] + more).map {
+        $0 == "4" ? "\(steps)" : $0
+      }
+    }
+    let whole = setup.folder.path("whole-\(method)")
+    let start = ContinuousClock.now
+    try Program.succeed(line(whole, []))
+    let seconds = Double((ContinuousClock.now - start) / .seconds(1))
+    let expected = try contents(whole)
+    var stream = RandomStream(seed: 21, purpose: "kill \(method)")
+    var (killed, runs, moments) = (0, 0, Set<Int>())
+    while killed < kills {
+      runs += 1
+      let run = setup.folder.path("\(method)-\(runs)")
+      var isDone = false
+      while !isDone {
+        let more = FileManager.default.fileExists(atPath: run) ? ["--resume"] : []
+        let process = try Program.start(
+          line(run, more), output: setup.folder.url("out-\(method)"),
+          errors: setup.folder.url("err-\(method)"))
+        // All the time a run takes, so that some are done before they are killed.
+        if killed < kills {
+          usleep(UInt32(1e6 * seconds * stream.uniform()))
+          if process.isRunning { Glibc.kill(process.processIdentifier, SIGKILL) }
+        }
+        process.waitUntilExit()
+        isDone = process.terminationReason == .exit && process.terminationStatus == 0
+        if process.terminationReason == .uncaughtSignal {
+          killed += 1
+          let log = (try? String(contentsOfFile: run + "/log.jsonl", encoding: .utf8)) ?? ""
+          moments.insert(log.split(separator: "\n").count { $0.contains("learning_rate") })
+        } else if !isDone {
+          return ["status \(process.terminationStatus)"]
+        }
+      }
+      let found = try differences(run, expected)
+      if !found.isEmpty { return found }
+      try FileManager.default.removeItem(atPath: run)
+    }
+    print(
+      "finetune \(method): \(killed) random kills in \(runs) runs of \(steps) steps, "
+        + "with \(moments.sorted()) steps in the log")
+    return []
   }
 
   func testTheFirstInterruptSavesAndTheRunGoesOn() throws {

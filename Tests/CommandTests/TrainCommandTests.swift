@@ -93,7 +93,8 @@ final class TrainCommandTests: XCTestCase {
     XCTAssertEqual(
       Set(try Self.contents(run).keys),
       [
-        "config.json", "log.jsonl", "events.out.tfevents.mmprobe", "state.safetensors", "best/config.json",
+        "config.json", "log.jsonl", "events.out.tfevents.mmprobe", "state.safetensors", "report.html",
+        "best/config.json",
         "best/model.safetensors", "best/tokenizer.model", "best/tokenizer_config.json", "last/config.json",
         "last/model.safetensors", "last/tokenizer.model", "last/tokenizer_config.json",
       ])

@@ -26,7 +26,8 @@ final class AdapterTests: XCTestCase {
       .noAnswer(path: "p", sample: "s"), .nothingLearned(path: "p", sample: "s"),
       .noMedia(path: "p", method: "moka"), .nothingTrainable(path: "p", parts: []),
       .noSuchPart(path: "p", part: "x", parts: ["decoder"]),
-      .tooLong(path: "p", sample: "s", found: 3, limit: 2),
+      .tooLong(path: "p", sample: "s", found: 3, limit: 2), .noEpoch(path: "p", steps: 2, perEpoch: 3),
+      .neverTogether(path: "p", modalities: ["image", "audio"]),
     ]
     XCTAssertEqual(Set(other.map(\.code)), Set(FinetuneError.Code.allCases))
     for error in errors as [any DescribedError] + other {
@@ -82,7 +83,12 @@ final class AdapterTests: XCTestCase {
     XCTAssertEqual(
       try names(ModuleSelection(.allLinear), inventory, saved: ["multi_modal_projector"]).count,
       inventory.sites.count - 3)
-    XCTAssertEqual(inventory.decoderPattern(), "model\\.language_model\\.layers\\.\\d+\\..*")
+    // PEFT refuses a pattern that fits self_attn or mlp too.
+    XCTAssertEqual(
+      inventory.decoderPattern(),
+      #"model\.language_model\.layers\.\d+\."#
+        + #"(self_attn\.q_proj|self_attn\.k_proj|self_attn\.v_proj|self_attn\.o_proj|"#
+        + #"mlp\.gate_proj|mlp\.up_proj|mlp\.down_proj)"#)
     XCTAssertEqual(
       try names(ModuleSelection(.pattern(inventory.decoderPattern(layers: [0, 2]))), inventory).count, 14)
     XCTAssertEqual(inventory.modules(of: .projector), ["model.multi_modal_projector"])
@@ -214,5 +220,20 @@ final class AdapterTests: XCTestCase {
         XCTAssertEqual((error as? AdapterError)?.code, .unsuitableModule, target)
       }
     }
+  }
+
+  /// PEFT would embed with the copy and go on with the old table at the output; a model with one table cannot do that.
+  func testEmbeddingsAreNotSavedApartFromTheOutputLayerTheyAreTiedTo() throws {
+    let tied = try ModelInventory(Checkpoint(folder: Fixtures.url("smolvlm")))
+    let untied = try ModelInventory(Checkpoint(folder: Fixtures.url("llava")))
+    let targets = ModuleSelection(.names(["q_proj"]))
+    for saved in ["embed_tokens", "lm_head"] {
+      XCTAssertThrowsError(try names(targets, tied, saved: [saved])) { error in
+        XCTAssertEqual((error as? AdapterError)?.code, .unsuitableModule, saved)
+        XCTAssertTrue(error.localizedDescription.contains("tie_word_embeddings"), saved)
+      }
+      XCTAssertNoThrow(try names(targets, untied, saved: [saved]))
+    }
+    XCTAssertNoThrow(try names(targets, tied, saved: ["connector"]))
   }
 }

@@ -51,9 +51,14 @@ final class MokALinearTests: XCTestCase {
   }
 
   /// Row by row in Float64, as the formula of the settings says.
-  private func twin(_ settings: MokASettings, scale: Double, x: [[Double]]) -> [[Double]] {
-    let downs = Self.downs().map { rows($0) }
-    let ups = Self.ups(settings.sharesUp ? 1 : 3).map { rows($0) }
+  ///
+  /// - Parameter matrices: A of each modality, then B; those of the layer unless given.
+  private func twin(
+    _ settings: MokASettings, scale: Double, x: [[Double]], matrices: [[[Double]]]? = nil,
+    adapted: [Bool] = [Bool](repeating: true, count: 18)
+  ) -> [[Double]] {
+    let downs = matrices.map { Array($0.prefix(3)) } ?? Self.downs().map { rows($0) }
+    let ups = matrices.map { Array($0.dropFirst(3)) } ?? Self.ups(settings.sharesUp ? 1 : 3).map { rows($0) }
     let (weight, bias) = (rows(Self.base.weight.panel(0..<Self.outputs)), Self.base.bias?.doubles ?? [])
     let owners = Self.roles.map { $0 == .image ? 1 : $0 == .audio ? 2 : 0 }
     let projected = x.indices.map { row in downs[owners[row]].map { dot($0, x[row]) } }
@@ -92,7 +97,8 @@ final class MokALinearTests: XCTestCase {
     }
     return x.indices.map { row in
       let up = ups[settings.sharesUp ? 0 : owners[row]]
-      return weight.indices.map { dot(weight[$0], x[row]) + bias[$0] + scale * dot(up[$0], middle[row]) }
+      let factor = adapted[row] ? scale : 0
+      return weight.indices.map { dot(weight[$0], x[row]) + bias[$0] + factor * dot(up[$0], middle[row]) }
     }
   }
 
@@ -133,6 +139,59 @@ final class MokALinearTests: XCTestCase {
         let expected = (value(index, step) - value(index, -step)) / (2 * step)
         XCTAssertEqual(found[index], expected, accuracy: 1e-4, "\(preset), element \(index)")
       }
+    }
+  }
+
+  /// Of every matrix, with the adapter on for all rows and for those of one modality.
+  func testGradientsOfEveryMatrixAreDifferencesOfTheFormula() {
+    let seed = randomTensor([18, 7], seed: 52)
+    for preset in MokASettings.Preset.allCases {
+      for modalities in [nil, [.image], [.text]] as [Set<Modality>?] {
+        var settings = settings(preset)
+        settings.weights = [0, 0.7, 1.3]
+        var context = Self.context
+        context.adaptedModalities = modalities
+        let (downs, ups) = (Self.downs(), Self.ups(settings.sharesUp ? 1 : 3))
+        let tape = Tape()
+        let leaves = (downs + ups).map { tape.leaf($0) }
+        let layer = Self.layer(settings, downs: Array(leaves.prefix(3)), ups: Array(leaves.dropFirst(3)))
+        let found = tape.gradients(of: layer(x, context), for: leaves, seed: seed)
+        let points = (downs + ups).map { rows($0) }
+        let adapted = context.adaptedRows ?? [Bool](repeating: true, count: 18)
+        func value(_ matrix: Int, _ row: Int, _ column: Int, _ change: Double) -> Double {
+          var moved = points
+          moved[matrix][row][column] += change
+          let output = twin(settings, scale: 1.5, x: rows(x), matrices: moved, adapted: adapted)
+          return zip(output.flatMap { $0 }, seed.doubles).reduce(0) { $0 + $1.0 * $1.1 }
+        }
+        for (matrix, point) in points.enumerated() {
+          let gradient = found[matrix]?.hostRows() ?? []
+          XCTAssertEqual(gradient.count, point.count, "\(preset), matrix \(matrix)")
+          for (row, values) in gradient.enumerated() {
+            for column in stride(from: row % 3, to: values.count, by: 3) {
+              let difference =
+                (value(matrix, row, column, 1e-5) - value(matrix, row, column, -1e-5)) / 2e-5
+              XCTAssertEqual(
+                Double(values[column]), difference, accuracy: 1e-4 * max(1, abs(difference)),
+                "\(preset), matrix \(matrix), row \(row), column \(column)")
+            }
+          }
+        }
+      }
+    }
+  }
+
+  /// One entry for the layer's addition and one for its sum with the frozen output, however many modalities meet.
+  func testTheAdditionIsOneOperation() {
+    for preset in MokASettings.Preset.allCases {
+      let settings = settings(preset)
+      let ups = Self.ups(settings.sharesUp ? 1 : 3)
+      let tape = Tape()
+      let leaves = (Self.downs() + ups).map { tape.leaf($0) }
+      let before = tape.count
+      _ = Self.layer(settings, downs: Array(leaves.prefix(3)), ups: Array(leaves.dropFirst(3)))(
+        x, Self.context)
+      XCTAssertEqual(tape.count - before, 2, "\(preset)")
     }
   }
 

@@ -175,4 +175,73 @@ final class LinearWeightTests: XCTestCase {
         $0 as? StoredTensorError, .wrongElementType(tensor: "b", found: .u8, wanted: "f32, f16 or bf16"))
     }
   }
+
+  /// x Wᵀ + b + s · x Aᵀ Bᵀ and its gradients, for every form of the frozen weight.
+  func testALowRankUpdateIsItsDefinitionAndSoAreItsGradients() throws {
+    let (rows, inner, outer, rank) = (9, 12, 10, 3)
+    let matrix = randomTensor([outer, inner], seed: 31)
+    let bias = randomTensor([outer], seed: 32)
+    let inputs = [
+      randomTensor([rows, inner], seed: 33), randomTensor([rank, inner], seed: 34),
+      randomTensor([outer, rank], seed: 35),
+    ]
+    for (name, weight, type) in try forms(of: matrix) {
+      let frozen = rounded(matrix, to: type)
+      let offsets = bias.doubles
+      let check = GradientCheck(
+        operation: { weight.forward($0[0], bias: bias, lowRank: $0[1], $0[2], scale: 1.5) },
+        twin: { values in
+          let (x, a, b) = (values[0], values[1], values[2])
+          return (0..<rows * outer).map { index in
+            let (row, column) = (index / outer, index % outer)
+            var sum = offsets[column]
+            for k in 0..<inner {
+              var entry = frozen[column * inner + k]
+              for r in 0..<rank { entry += 1.5 * b[column * rank + r] * a[r * inner + k] }
+              sum += x[row * inner + k] * entry
+            }
+            return sum
+          }
+        })
+      XCTAssertLessThan(check.worstError(inputs), 1e-4, name)
+    }
+  }
+
+  /// One product of all rows is the product of each segment, up to rounding.
+  func testJoinedRowsGiveTheSameProducts() throws {
+    let matrix = randomTensor([300, 70], seed: 36)
+    let bias = randomTensor([300], seed: 37)
+    let x = randomTensor([130, 70], seed: 38)
+    for (name, weight, type) in try forms(of: matrix) {
+      assertClose(
+        weight.forward(x, bias: bias), expected(x, rounded(matrix, to: type), bias, outputSize: 300),
+        shape: [130, 300], absolute: 1e-4, name)
+    }
+  }
+
+  /// Losses of logits that are never held all at once, and the gradient of what leads to them.
+  func testCrossEntropyInPiecesIsItsDefinition() throws {
+    let (rows, inner, outer) = (37, 6, 11)
+    let matrix = randomTensor([outer, inner], seed: 41)
+    let labels = (0..<rows).map { $0 % 5 == 2 ? -1 : $0 * 7 % outer }
+    for (name, weight, type) in try forms(of: matrix) {
+      let frozen = rounded(matrix, to: type)
+      for rowsAtATime in [16, 64] {
+        let check = GradientCheck(
+          operation: { weight.crossEntropy(of: $0[0], labels: labels, rowsAtATime: rowsAtATime) },
+          twin: { values in
+            (0..<rows).map { row in
+              if labels[row] < 0 { return 0 }
+              let logits = (0..<outer).map { column in
+                (0..<inner).reduce(0.0) { $0 + values[0][row * inner + $1] * frozen[column * inner + $1] }
+              }
+              return log(logits.reduce(0) { $0 + exp($1) }) - logits[labels[row]]
+            }
+          })
+        let x = randomTensor([rows, inner], seed: 42)
+        XCTAssertLessThan(check.worstError([x]), 1e-4, "\(name), \(rowsAtATime) rows at a time")
+        XCTAssertFalse(weight.crossEntropy(of: x, labels: labels, rowsAtATime: rowsAtATime).isTracked)
+      }
+    }
+  }
 }

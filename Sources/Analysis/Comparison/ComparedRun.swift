@@ -59,7 +59,7 @@ struct ComparedRun {
     }
   }
 
-  var keys: [SamplePairs.Key] {
+  var keys: [AlignedSamples.Key] {
     switch contents {
     case .attention(_, let records): records.map { .init(id: $0.id, hash: $0.hash) }
     case .evaluation(_, let records): records.map { .init(id: $0.id, hash: $0.hash) }
@@ -78,16 +78,16 @@ struct ComparedRun {
 
   /// What both runs measured, as columns over their pairs.
   ///
+  /// - Parameter pairs: Places of the samples in the first and in the second run.
   /// - Throws: `ComparisonError.differentMethods`.
-  static func families(_ first: ComparedRun, _ second: ComparedRun, _ pairs: SamplePairs)
-    throws(ComparisonError)
-    -> [ComparedFamily]
-  {
+  static func families(
+    _ first: ComparedRun, _ second: ComparedRun, _ pairs: [(first: Int, second: Int)]
+  ) throws(ComparisonError) -> [ComparedFamily] {
     switch (first.contents, second.contents) {
     case (.attention(let old, let oldRecords), .attention(let new, let newRecords)):
       let attention = ComparedAttention(
         old.definition, new.definition,
-        pairs.places.map { (oldRecords[$0.first], newRecords[$0.second]) })
+        pairs.map { (oldRecords[$0.first], newRecords[$0.second]) })
       guard let method = old.definition.contribution, let other = new.definition.contribution else {
         return attention.families
       }
@@ -101,7 +101,7 @@ struct ComparedRun {
     case (.evaluation(let old, let oldRecords), .evaluation(let new, let newRecords)):
       return evaluationFamilies(
         old.definition, new.definition,
-        pairs.places.map { (oldRecords[$0.first], newRecords[$0.second]) })
+        pairs.map { (oldRecords[$0.first], newRecords[$0.second]) })
     default: return []
     }
   }

@@ -4,6 +4,8 @@ public import RunKit
 public enum ComparisonError: DescribedError {
   case differentKinds(first: String, kind: String, second: String, other: String)
   case differentMethods(first: String, method: String, second: String, other: String)
+  case noRuns(pattern: String)
+  case noCommonRuns(first: String, second: String)
   case noPairs(first: String, second: String, changedCount: Int)
   case nothingInCommon(first: String, second: String)
   case malformedExpression(expression: String, column: Int, found: String, expected: String)
@@ -15,6 +17,8 @@ public enum ComparisonError: DescribedError {
   public enum Code: String, CaseIterable, Sendable {
     case differentKinds = "compare_different_kinds"
     case differentMethods = "compare_different_methods"
+    case noRuns = "compare_no_runs"
+    case noCommonRuns = "compare_no_common_runs"
     case noPairs = "compare_no_pairs"
     case nothingInCommon = "compare_nothing_in_common"
     case malformedExpression = "compare_malformed_expression"
@@ -28,6 +32,8 @@ public enum ComparisonError: DescribedError {
     switch self {
     case .differentKinds: .differentKinds
     case .differentMethods: .differentMethods
+    case .noRuns: .noRuns
+    case .noCommonRuns: .noCommonRuns
     case .noPairs: .noPairs
     case .nothingInCommon: .nothingInCommon
     case .malformedExpression: .malformedExpression
@@ -49,8 +55,9 @@ public enum ComparisonError: DescribedError {
   public var path: String? {
     switch self {
     case .differentKinds(_, _, let second, _), .differentMethods(_, _, let second, _),
-      .noPairs(_, let second, _), .nothingInCommon(_, let second):
+      .noPairs(_, let second, _), .nothingInCommon(_, let second), .noCommonRuns(_, let second):
       second
+    case .noRuns(let pattern): pattern
     default: nil
     }
   }
@@ -62,6 +69,9 @@ public enum ComparisonError: DescribedError {
       return "\(second): a run of '\(other)', but \(first) is one of '\(kind)'"
     case .differentMethods(let first, let method, let second, let other):
       return "\(second): contributions by \(other), but \(first) has them by \(method)"
+    case .noRuns(let pattern): return "\(pattern): no folder has such a name"
+    case .noCommonRuns(let first, let second):
+      return "\(second): the stars stand for nothing that they also stand for in \(first)"
     case .noPairs(let first, let second, let changed):
       return "\(second): no sample of it is in \(first)"
         + (changed > 0 ? "; \(changed) have the same name, but other text, media or answer" : "")
@@ -87,6 +97,9 @@ public enum ComparisonError: DescribedError {
     switch self {
     case .differentKinds: "compare runs of the same command"
     case .differentMethods: "measure both runs with the same method, target and piece"
+    case .noRuns: "name run folders that exist, with a star where they differ"
+    case .noCommonRuns:
+      "put stars where the names of partners agree, such as the number of the seed"
     case .noPairs(_, _, let changed):
       changed > 0
         ? "pair them by their names with --pair id, if they are meant to differ"

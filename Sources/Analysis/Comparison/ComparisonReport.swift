@@ -16,33 +16,11 @@ public struct ComparisonReport: Sendable {
 
   /// The file.
   public var html: String {
-    let page: Markup = """
-      <!doctype html>
-      <html lang="en">
-      <head>
-      <meta charset="utf-8">
-      <meta name="viewport" content="width=device-width,initial-scale=1">
-      <meta http-equiv="Content-Security-Policy" content="script-src 'none';connect-src 'none';img-src data:;font-src 'none';\
-      frame-src 'none';object-src 'none';media-src 'none';form-action 'none';base-uri 'none'">
-      <meta name="color-scheme" content="light dark">
-      <link rel="icon" href="data:,">
-      <title>\(comparison.sides[0].path) and \(comparison.sides[1].path): comparison</title>
-      <style>
-      \(Markup(stringLiteral: ReportStyle.sheet(ReportColors(AttentionDefinition.defaultGroups)) + Self.style))
-      </style>
-      </head>
-      <body>
-      <main>
-      \(header)
-      \(checkSection)
-      \(settingsSection)
-      \(familySections)
-      </main>
-      </body>
-      </html>
-
-      """
-    return page.text
+    ReportPage(
+      title: "\(comparison.sides[0].path) and \(comparison.sides[1].path): comparison",
+      colors: ReportColors(AttentionDefinition.defaultGroups), style: Self.style,
+      body: "\(header)\n\(checkSection)\n\(settingsSection)\n\(familySections)"
+    ).html
   }
 
   /// Differences: blue where B has less, orange where it has more; hatched where it could be chance.

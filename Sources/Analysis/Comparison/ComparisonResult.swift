@@ -17,7 +17,8 @@ extension Comparison {
       "schema": .string(Self.schema), "kind": .string(kind), "tool": tool.json,
       "runs": .array(sides.map(\.json)),
       "pairs": [
-        "n": .integer(pairCount), "pairing": .string(pairing.rawValue), "only_first": .integer(unpaired[0]),
+        "runs": .integer(runCount), "n": .integer(pairCount), "pairing": .string(pairing.rawValue),
+        "only_first": .integer(unpaired[0]),
         "only_second": .integer(unpaired[1]), "changed": .integer(changedCount),
       ],
       "settings": .array(
@@ -56,10 +57,16 @@ extension Comparison {
 
 extension Comparison.Side {
   var json: JSONValue {
-    [
-      "path": .string(path), "model": model.json, "data": data.json, "n": .integer(count),
-      "complete": .bool(isComplete),
-    ]
+    var object = JSONObject([
+      ("path", .string(path)), ("model", model.json), ("data", data.json), ("n", .integer(count)),
+      ("complete", .bool(isComplete)),
+    ])
+    if !members.isEmpty {
+      object["members"] = .array(
+        members.map { ["key": .string($0.stars), "path": .string($0.path)] })
+      object["unpaired_members"] = .array(unpairedMembers.map { .string($0) })
+    }
+    return .object(object)
   }
 
   /// Whether every sample of the run has numbers.
@@ -94,6 +101,14 @@ extension Comparison {
       text += "  \(side.data.name.printable), \(Text.count(side.count, "sample"))"
       if !side.isComplete { text += " of \(side.expectedCount)" }
       text += "\n"
+      if !side.members.isEmpty {
+        text += "   \(Text.count(side.members.count, "run")): "
+        text += side.members.map(\.stars).joined(separator: ", ").printable
+        if !side.unpairedMembers.isEmpty {
+          text += "; without a partner: " + side.unpairedMembers.joined(separator: ", ").printable
+        }
+        text += "\n"
+      }
     }
     text += "\(pairsText)\n"
     if settings.isEmpty { return text + "settings: identical\n" }
@@ -114,7 +129,8 @@ extension Comparison {
     let changed =
       pairing == .id
       ? "with other text, media or answer" : "of the same name, but with other text, media or answer"
-    return Text.count(pairCount, "sample") + " in both, \(unpaired[0]) only in A, \(unpaired[1]) only in B"
+    let place = runCount == 1 ? "in both" : "in all runs"
+    return Text.count(pairCount, "sample") + " \(place), \(unpaired[0]) only in A, \(unpaired[1]) only in B"
       + (changedCount > 0 ? " (\(changedCount) \(changed))" : "")
   }
 
@@ -133,6 +149,18 @@ extension Comparison {
     let level = Text.percent(
       interval.level, places: interval.level * 100 == (interval.level * 100).rounded() ? 0 : 1)
     let items = interval.clusterKey.map { " in \(Text.count(clusterCount ?? 0, "\($0) item"))" } ?? ""
+    if runCount > 1 {
+      let fewer = min(runCount, clusterCount ?? pairCount) - 1
+      let method =
+        interval.method == .t
+        ? "Student's t"
+        : "bootstrap of pairs of runs and of samples, \(interval.replicates) resamples, seed \(interval.seed), expanded percentiles"
+      return
+        "intervals: \(level), \(method), over \(runCount) pairs of runs and \(Text.count(pairCount, "sample"))\(items)\n"
+        + "p: t test over runs and samples with \(fewer) degrees of freedom; Holm: corrected for all tests of the table; "
+        + "* where that is below \(alphaText)\n"
+        + "detectable: the smallest true difference that a single test finds with a chance of 80 %"
+    }
     let method =
       interval.method == .t
       ? "Student's t" : "percentile bootstrap, \(interval.replicates) resamples, seed \(interval.seed)"
@@ -144,9 +172,10 @@ extension Comparison {
 
   private func tableText(_ family: String, _ members: [Row]) -> String {
     let counts = members.contains { $0.difference.discordant != nil }
+    let isCrossed = members.contains { $0.difference.crossed != nil }
     var table = TerminalTable(
       header: [family, "n", "A", "B", "difference", "interval"] + (counts ? ["only A", "only B"] : [])
-        + ["p", "Holm", ""])
+        + (isCrossed ? ["detectable"] : []) + ["p", "Holm", ""])
     for row in members {
       let (difference, isShare) = (row.difference, row.unit == .share)
       let level: (Double?) -> String = { isShare ? Text.percent($0) : Text.short($0) }
@@ -158,6 +187,7 @@ extension Comparison {
           level(difference.after), change(difference.estimate.mean),
           AttentionSummary.interval(difference.estimate, change),
         ] + (counts ? discordant : [])
+          + (isCrossed ? [change(difference.crossed?.detectable).replacing("+", with: "")] : [])
           + [
             Text.probability(difference.p), Text.probability(difference.corrected),
             isSignificant(row) ? "*" : "",
@@ -196,5 +226,29 @@ extension Comparison {
     }
     return "difference of shares by layer, percentage points; of the entropy, nats\n" + table.text
       + "\(Text.count(members.count, "share")) and \(Text.count(entropies.count, "entropy number")) are corrected apart\n"
+  }
+}
+
+// For other programs.
+extension Comparison {
+  /// Every quantity as a line of CSV (RFC 4180): shares are fractions, an unknown number is an empty field.
+  public var csv: String {
+    var table = CSVWriter(columns: [
+      "name", "family", "group", "layer", "n", "before", "before_low", "before_high", "after", "after_low",
+      "after_high", "diff", "low", "high", "p", "p_holm", "se", "detectable",
+    ])
+    for row in rows {
+      let difference = row.difference
+      let (estimate, crossed) = (difference.estimate, difference.crossed)
+      table.append([
+        .text(row.name), .text(row.family), row.group.map { .text($0) } ?? .empty,
+        row.layer.map { .integer($0) } ?? .empty, .integer(estimate.count), .number(difference.before),
+        .number(crossed?.before?.lower), .number(crossed?.before?.upper), .number(difference.after),
+        .number(crossed?.after?.lower), .number(crossed?.after?.upper), .number(estimate.mean),
+        .number(estimate.low), .number(estimate.high), .number(difference.p), .number(difference.corrected),
+        .number(crossed?.standardError), .number(crossed?.detectable),
+      ])
+    }
+    return table.text
   }
 }

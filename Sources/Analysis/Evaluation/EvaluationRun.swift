@@ -86,6 +86,11 @@ public struct EvaluationRun {
     return records
   }
 
+  /// Whether a run folder is of `eval`.
+  public static func isOne(_ run: URL) throws -> Bool {
+    try AttentionRunFiles.configuration(of: run).json["kind"]?.stringValue == EvaluationContext.kind
+  }
+
   /// What the batch with the longest prompts takes; nil without samples.
   ///
   /// - Throws: Errors of data and the model.

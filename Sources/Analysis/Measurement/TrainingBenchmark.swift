@@ -2,7 +2,7 @@ public import RunKit
 public import TensorCore
 import TokenModel
 
-/// Times steps of small models whose weights and batch another program wrote: loss, gradients, AdamW.
+/// Times training steps: loss, gradients, AdamW. Small models, whose weights and batch another program wrote, are at hand.
 public struct TrainingBenchmark: Sendable {
   /// What is trained.
   public enum Model: String, CaseIterable, Sendable {
@@ -37,40 +37,59 @@ public struct TrainingBenchmark: Sendable {
   ///
   /// - Parameter file: Tensors `weight.NAME` and `input.NAME`, and for the decoder the configuration as `settings`.
   /// - Throws: `SafetensorsError`, `StoredTensorError`, `ConfigurationError` where the file does not fit the model.
-  public func run(_ model: Model, _ file: SafetensorsFile) throws -> Measurement {
-    let parameters = try Self.parameters(file)
-    let loss = try Self.loss(of: model, file)
+  public func run(_ model: Model, _ file: SafetensorsFile, through folder: RunFolder? = nil) throws
+    -> Measurement
+  {
+    let (path, loss) = (file.path, try Self.loss(of: model, file))
+    return try run(Self.parameters(file), through: folder) { parameters in
+      try loss(WeightSource(in: path) { name, _ in parameters[name] })
+    }
+  }
+
+  /// Measures steps of any training.
+  ///
+  /// - Parameters:
+  ///   - folder: Of a new run, where the steps are to go through the step driver with a line in the log for each, as the
+  ///     loop of a training does them. It holds the log and the state afterwards.
+  ///   - isWanted: Asked before every timed step; measuring ends with the first one that is not wanted. Not with a folder.
+  ///   - report: Told the seconds and the loss of every timed step. Not with a folder.
+  ///   - loss: The mean loss over tracked parameters, by name.
+  /// - Throws: What the loss throws; with a folder `FileError`.
+  public func run(
+    _ parameters: ParameterSet, through folder: RunFolder? = nil, isWanted: () -> Bool = { true },
+    report: (_ seconds: Double, _ loss: Double) throws -> Void = { _, _ in },
+    loss: @escaping @Sendable ([String: Tensor]) throws -> Tensor
+  ) throws -> Measurement {
     let optimizer = Self.optimizer(parameters)
+    if let folder { return try run(optimizer, through: folder, loss) }
     var (seconds, losses) = ([Double](), [Double]())
     for step in 0..<warmUpCount + repeatCount {
+      if step >= warmUpCount && !isWanted() { break }
       let start = ProcessFacts.monotonicSeconds
       let tape = Tape()
       let leaves = parameters.values.map { tape.leaf($0) }
-      let value = try loss(
-        WeightSource(in: file.path) {
-          [named = Dictionary(uniqueKeysWithValues: zip(parameters.names, leaves))] name, _ in
-          named[name]
-        })
+      let value = try loss(Dictionary(uniqueKeysWithValues: zip(parameters.names, leaves)))
       optimizer.step(tape.gradients(of: value, for: leaves, retaining: false), learningRate: 1e-3)
       let end = ProcessFacts.monotonicSeconds
       losses.append(value.hostValues().reduce(0) { $0 + Double($1) })
-      if step >= warmUpCount { seconds.append(end - start) }
+      if step >= warmUpCount {
+        seconds.append(end - start)
+        try report(end - start, losses[step])
+      }
     }
     return Measurement(seconds: seconds, losses: losses)
   }
 
-  /// Measures the same steps as the loop of a training does them: through the step driver, with a line in the log for each.
-  ///
-  /// - Parameter folder: Of a new run; it holds the log and the state afterwards.
-  /// - Returns: The seconds from step to step. The last one, after which the state is saved, is left out.
-  /// - Throws: As `run(_:_:)`, and `FileError`.
-  public func run(_ model: Model, _ file: SafetensorsFile, through folder: RunFolder) throws -> Measurement {
-    let task = Task(path: file.path, loss: try Self.loss(of: model, file))
-    let parameters = try Self.parameters(file)
+  /// The same steps through the step driver. The seconds are those from step to step; the last one, after which the state
+  /// is saved, is left out.
+  private func run(
+    _ optimizer: Optimizer, through folder: RunFolder,
+    _ loss: @escaping @Sendable ([String: Tensor]) throws -> Tensor
+  ) throws -> Measurement {
     var options = StepDriver.Options(
       schedule: LearningRateSchedule(peak: 1e-3, total: warmUpCount + repeatCount + 1))
     (options.logInterval, options.evaluationInterval, options.saveInterval) = (1, .max, .max)
-    let driver = try StepDriver(task, optimizer: Self.optimizer(parameters), options: options, folder: folder)
+    let driver = try StepDriver(Task(loss: loss), optimizer: optimizer, options: options, folder: folder)
     var (seconds, losses) = ([Double](), [Double]())
     var (before, after) = (StepDriver.Report(), StepDriver.Report())
     var start = ProcessFacts.monotonicSeconds
@@ -85,7 +104,7 @@ public struct TrainingBenchmark: Sendable {
       start = end
     }
     let normStart = ProcessFacts.monotonicSeconds
-    for _ in 0..<repeatCount { _ = GradientClipping.norm(of: parameters.values) }
+    for _ in 0..<repeatCount { _ = GradientClipping.norm(of: optimizer.parameters.values) }
     let added =
       after.otherSeconds - before.otherSeconds + ProcessFacts.monotonicSeconds - normStart
     return Measurement(
@@ -94,12 +113,10 @@ public struct TrainingBenchmark: Sendable {
 
   /// The loss as the step driver wants it, with nothing to evaluate and nothing to write.
   private struct Task: TrainingTask {
-    let path: String
-    let loss: @Sendable (WeightSource) throws -> Tensor
+    let loss: @Sendable ([String: Tensor]) throws -> Tensor
     var stepsPerEpoch: Int { 1 }
     func loss(_ parameters: [String: Tensor], at place: TrainingPlace) throws -> TrainingLoss {
-      let sum = try loss(WeightSource(in: path) { name, _ in parameters[name] })
-      return TrainingLoss(sum: sum, weight: 1, tokenCount: 0)
+      TrainingLoss(sum: try loss(parameters), weight: 1, tokenCount: 0)
     }
     func evaluate(_ parameters: ParameterSet, step: Int) throws -> [TrainingMetric] { [] }
     func write(_ parameters: ParameterSet, to folder: RunFolder, under name: String) throws {}

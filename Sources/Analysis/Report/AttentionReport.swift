@@ -36,30 +36,9 @@ public struct AttentionReport: Sendable {
       body += highlightSection
     }
     body += footer
-    let page: Markup = """
-      <!doctype html>
-      <html lang="en">
-      <head>
-      <meta charset="utf-8">
-      <meta name="viewport" content="width=device-width,initial-scale=1">
-      <meta http-equiv="Content-Security-Policy" content="script-src 'none';connect-src 'none';img-src data:;font-src 'none';\
-      frame-src 'none';object-src 'none';media-src 'none';form-action 'none';base-uri 'none'">
-      <meta name="color-scheme" content="light dark">
-      <link rel="icon" href="data:,">
-      <title>\(name): \(summary.context.kind) by modality</title>
-      <style>
-      \(Markup(stringLiteral: ReportStyle.sheet(colors)))
-      </style>
-      </head>
-      <body>
-      <main>
-      \(body)
-      </main>
-      </body>
-      </html>
-
-      """
-    return page.text
+    return ReportPage(
+      title: "\(name): \(summary.context.kind) by modality", colors: colors, body: body
+    ).html
   }
 
   /// How the numbers of a figure were made, for its caption.
@@ -78,18 +57,14 @@ public struct AttentionReport: Sendable {
 
   /// A section with a heading, a sentence and figures.
   func section(_ title: String, _ lead: String, _ content: Markup) -> Markup {
-    "<section><h2>\(title)</h2><p class=\"soft\">\(lead)</p>\(content)</section>"
+    ReportPage.section(title, lead, content)
   }
 
   /// A figure with its caption.
-  func figure(_ content: Markup, caption: String) -> Markup {
-    "<figure>\(content)<figcaption>\(caption)</figcaption></figure>"
-  }
+  func figure(_ content: Markup, caption: String) -> Markup { ReportPage.figure(content, caption: caption) }
 
   /// A table that scrolls by itself where it is wider than the page.
-  func scrolling(_ table: Markup, label: String) -> Markup {
-    "<div class=\"scroll\" tabindex=\"0\" role=\"region\" aria-label=\"\(label)\">\(table)</div>"
-  }
+  func scrolling(_ table: Markup, label: String) -> Markup { ReportPage.scrolling(table, label: label) }
 
   /// Parts of a whole as one bar; parts too narrow for their label carry it as a tooltip only.
   func stack(_ parts: [(group: Int, share: Double)]) -> Markup {
@@ -170,7 +145,7 @@ public struct AttentionReport: Sendable {
   private var facts: Markup {
     let (context, definition) = (summary.context, definition)
     let model = context.model
-    func fact(_ name: String, _ value: Markup) -> Markup { "<div><dt>\(name)</dt><dd>\(value)</dd></div>" }
+    let fact = ReportPage.fact
     let adapters = model.adapters.map { "\($0.name) (\($0.type))" }.joined(separator: ", ")
     let skipped = summary.skipped.isEmpty ? "" : ", \(summary.skipped.count) skipped"
     let status = summary.isComplete ? "" : ", run not complete"

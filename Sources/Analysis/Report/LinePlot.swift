@@ -87,6 +87,28 @@ struct LinePlot {
     }
   }
 
+  /// A line through points anywhere between 0, left, and 1, right.
+  mutating func addCurve(_ points: [(place: Double, value: Double)], class name: String, group: String) {
+    let path = points.enumerated().map { index, point -> Markup in
+      let corner: Markup = "\(1000 * (0.015 + 0.97 * point.place)) \(1000 * y(point.value))"
+      return index == 0 ? "M\(corner)" : "L\(corner)"
+    }
+    let end: Markup = points.count == 1 ? "h.1" : ""
+    body += "<path class=\"\(name) \(group)\" d=\"\(path)\(end)\"/>"
+  }
+
+  /// Points anywhere that tell their value, with a dot where there are few.
+  mutating func addMarks(
+    _ points: [(place: Double, value: Double)], group: String, title: (Int) -> String
+  ) {
+    for (index, point) in points.enumerated() {
+      let corner: Markup = "\(1000 * (0.015 + 0.97 * point.place)) \(1000 * y(point.value))"
+      body += "<g class=\"\(group)\"><title>\(title(index))</title>"
+      if points.count <= Self.dotLimit { body += "<path class=\"dot\" d=\"M\(corner)h.1\"/>" }
+      body += "<path class=\"hover\" d=\"M\(corner)h.1\"/></g>"
+    }
+  }
+
   /// Places that tell their value, with a dot where there are few enough to keep apart.
   mutating func addDots(_ values: [Double?], group: String, title: (Int, Double) -> String) {
     for (point, value) in values.enumerated() {
@@ -147,6 +169,17 @@ struct LinePlot {
     let power = pow(10, floor(log10(rough)))
     let step = [1, 2, 5, 10].map { $0 * power }.first { $0 >= rough } ?? rough
     return (0...Int((most / step).rounded(.up))).map { Double($0) * step }
+  }
+
+  /// Values for about `count` ticks that enclose both ends, at steps of 1, 2 or 5.
+  static func ticks(from low: Double, to high: Double, count: Int) -> [Double] {
+    let span = high - low
+    guard span > 0, span.isFinite else { return [low, low + max(1e-12, abs(low))] }
+    let rough = span / Double(count)
+    let power = pow(10, floor(log10(rough)))
+    let step = [1, 2, 5, 10].map { $0 * power }.first { $0 >= rough } ?? rough
+    let (first, last) = ((low / step).rounded(.down), (high / step).rounded(.up))
+    return (0...Int(last - first)).map { (first + Double($0)) * step }
   }
 
   /// A label for at most about `most` of `numbers`, the others empty.

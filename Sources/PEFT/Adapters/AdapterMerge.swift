@@ -39,6 +39,8 @@ public struct AdapterMerge {
         throw AdapterError.quantised(path: checkpoint.folder.path, tensor: name)
       }
     }
+    // Refused before anything is written.
+    let isRotated = try adapter.rotations(for: checkpoint) != nil
     let adapted = Dictionary(plan.modules.map { ($0.site.name + ".weight", $0) }) { first, _ in first }
     let total = adapted.count + plan.slots.count { $0.isWhole }
     try FileSystem.createFolder(folder.path)
@@ -52,6 +54,7 @@ public struct AdapterMerge {
         }
         return changed
       }
+      if isRotated { try adapter.copyRotations(to: folder) }
       try copy.write { name, body in try body(folder.appendingPathComponent(name)) }
       return done
     }

@@ -77,6 +77,22 @@ public struct AdapterPlan: Sendable {
       modules.flatMap { Self.slots(of: $0, configuration.moka) }
       + Self.wholeSlots(configuration, inventory, modules)
     indices = Dictionary(slots.enumerated().map { ($1.name, $0) }) { first, _ in first }
+    if inventory.tiesEmbeddings { try Self.checkTies(configuration, slots, path: path) }
+  }
+
+  /// A table saved whole is a copy, in PEFT, that embeds alone while the old one goes on as the output layer; here both are
+  /// one.
+  private static func checkTies(_ configuration: AdapterConfiguration, _ slots: [Slot], path: String)
+    throws(AdapterError)
+  {
+    let table = slots.first { $0.isWhole && $0.name.hasSuffix("embed_tokens.weight") }?.name
+    let head = configuration.savedModules.first { "lm_head".hasSuffix($0) || $0.hasSuffix(".lm_head") }
+    guard let module = table ?? head else { return }
+    throw .unsuitableModule(
+      path: path, module: module,
+      reason:
+        "the output layer of the model is its embedding table (tie_word_embeddings), and one of the two "
+        + "cannot be saved without the other")
   }
 
   /// MokA needs rows of a conversation.

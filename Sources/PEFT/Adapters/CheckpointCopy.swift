@@ -27,7 +27,7 @@ struct CheckpointCopy {
   let change: (_ name: String, _ tensor: StoredTensor) throws -> [Float]?
 
   /// Files of a model folder that are copied as they are.
-  private static let endings = [".json", ".model", ".jinja", ".txt"]
+  private static let endings = [".json", ".model", ".jinja", ".txt", StoredRotations.name]
 
   /// Writes the copy; `config.json` comes last, so that a folder without it is not whole.
   ///

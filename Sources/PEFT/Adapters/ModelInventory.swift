@@ -10,6 +10,8 @@ public struct ModelInventory: Sendable {
   public let tensors: [(name: String, shape: [Int])]
   /// How own names translate into those of modules.
   public let layout: KeyLayout
+  /// Whether the output layer is the embedding table.
+  public let tiesEmbeddings: Bool
 
   /// Looks at a model; its matrices stay mapped.
   ///
@@ -29,6 +31,7 @@ public struct ModelInventory: Sendable {
     }
     (self.sites, self.tensors) = (sites, tensors)
     layout = sites.first?.layout ?? .identity
+    tiesEmbeddings = checkpoint.model.decoder.configuration.tiesEmbeddings
   }
 
   /// How many numbers the model has.
@@ -76,14 +79,22 @@ extension ModelInventory {
     sites.filter { ModelPart(of: $0.name) == .decoder && $0.name != "lm_head" }
   }
 
-  /// A regular expression for the linear layers of the decoder but the last, as `target_modules` of PEFT.
+  /// A regular expression for the linear layers of the decoder but the last, as `target_modules` of PEFT: it names each,
+  /// since PEFT refuses one that fits a module around them too.
   ///
   /// - Parameter layers: All layers if empty.
   public func decoderPattern(layers: [Int] = []) -> String {
-    let name = decoderSites.first?.moduleName ?? ""
-    let prefix = name.range(of: ".layers.").map { String(name[..<$0.upperBound]) } ?? name
+    var (prefix, leaves) = ("", [String]())
+    for site in decoderSites {
+      let name = site.moduleName
+      guard let place = name.range(of: ".layers.") else { continue }
+      let leaf = name[place.upperBound...].drop { $0 != "." }.dropFirst()
+      prefix = String(name[..<place.upperBound])
+      if !leaves.contains(String(leaf)) { leaves.append(String(leaf)) }
+    }
+    func escaped(_ text: String) -> String { text.replacingOccurrences(of: ".", with: "\\.") }
     let numbers = layers.isEmpty ? "\\d+" : "(\(layers.map(String.init).joined(separator: "|")))"
-    return prefix.replacingOccurrences(of: ".", with: "\\.") + numbers + "\\..*"
+    return escaped(prefix) + numbers + "\\.(" + leaves.map(escaped).joined(separator: "|") + ")"
   }
 
   /// The names of the modules that hold the tensors of a part, as `modules_to_save` of PEFT: one name above all of them

@@ -75,6 +75,25 @@ public struct StoredAdapter: Sendable {
     self.tensors = tensors
   }
 
+  /// The rotated queries beside the adapter; nil where there are none.
+  ///
+  /// - Throws: `RollingQueryError`, also where the model has rotated queries already; errors of the file.
+  func rotations(for checkpoint: Checkpoint) throws -> StoredRotations? {
+    let found = try StoredRotations(in: folder, for: checkpoint.model.decoder.configuration)
+    if found != nil, let own = checkpoint.rotations {
+      throw RollingQueryError.alreadyRotated(path: own.file.path)
+    }
+    return found
+  }
+
+  /// Copies the file of rotated queries, if there is one, beside what is made of the adapter.
+  public func copyRotations(to target: URL) throws {
+    let source = folder.appendingPathComponent(StoredRotations.name)
+    guard FileManager.default.fileExists(atPath: source.path) else { return }
+    let bytes = try FileReader.bytes(of: source, limit: 1 << 30)
+    try AtomicFile.write(bytes, to: target.appendingPathComponent(StoredRotations.name))
+  }
+
   /// The files with their names in records.
   public var attachments: [(name: String, file: URL)] {
     [Self.configurationName, Self.tensorsName].map { ("adapter/" + $0, folder.appendingPathComponent($0)) }
@@ -128,6 +147,9 @@ extension Checkpoint {
   public func adapted(by folder: URL) throws -> Checkpoint {
     let adapter = try StoredAdapter(folder: folder, for: self)
     let model = try model { adapter.plan.adapting($0, adapter.tensors) }
-    return with(model, attachments: adapter.attachments)
+    let rotations = try StoredRotations(in: folder, for: model.decoder.configuration)
+    var attachments = adapter.attachments
+    if let rotations { attachments.append(("adapter/" + StoredRotations.name, rotations.file)) }
+    return try with(model, attachments: attachments, rotations: rotations)
   }
 }

@@ -1,3 +1,4 @@
+import Foundation
 import RunKit
 public import TokenModel
 
@@ -17,6 +18,18 @@ public struct FinetuneData: Sendable {
     public var longest = 0
     /// Media of each modality.
     public var media: [Modality: Int] = [:]
+    /// How many records have just these roles.
+    var roles: [Set<Role>: Int] = [:]
+
+    /// Records with all of these modalities; text is one where the prompt has any.
+    public func count(withAll modalities: [Modality]) -> Int {
+      roles.filter { entry in
+        modalities.allSatisfy { modality in
+          modality.role.map(entry.key.contains)
+            ?? (entry.key.contains(.question) || entry.key.contains(.instruction))
+        }
+      }.reduce(0) { $0 + $1.value }
+    }
   }
 
   /// The file.
@@ -24,7 +37,7 @@ public struct FinetuneData: Sendable {
   /// How many of its records are used.
   public let count: Int
   private let checkpoint: Checkpoint
-  private let usesLastAnswerOnly: Bool
+  private let splitsAnswers: Bool
   /// The most positions of a record; nil for no bound.
   private let lengthLimit: Int?
 
@@ -35,7 +48,7 @@ public struct FinetuneData: Sendable {
     _ data: DataSet, count: Int, for checkpoint: Checkpoint, options: FinetuneOptions, lengthLimit: Int?
   ) {
     (self.data, self.count, self.checkpoint, self.lengthLimit) = (data, count, checkpoint, lengthLimit)
-    usesLastAnswerOnly = options.usesLastAnswerOnly
+    splitsAnswers = options.splitsAnswers
   }
 
   /// A record as the model sees it, and what its rows have to predict.
@@ -46,27 +59,32 @@ public struct FinetuneData: Sendable {
     let labels: [Int]
   }
 
-  /// Reads a record.
+  /// Reads a record: as one example with loss on every answer, or as one for each answer.
   ///
   /// - Throws: `DataSetError`, `PromptError`, `TokenizerError`, `ChatTemplateError`, `FinetuneError`.
-  func example(at index: Int) throws -> Example {
+  func examples(at index: Int) throws -> [Example] {
     let sample = try data.sample(at: index, for: checkpoint)
     guard let answer = sample.answer else {
       throw FinetuneError.noAnswer(path: data.url.path, sample: sample.id)
     }
+    guard !answer.isEmpty else { throw FinetuneError.nothingLearned(path: data.url.path, sample: sample.id) }
+    guard splitsAnswers else { return [try example(sample, ofLastAnswer: false)] }
+    return try (sample.earlierAnswers + [sample]).map { try example($0, ofLastAnswer: true) }
+  }
+
+  private func example(_ sample: Sample, ofLastAnswer: Bool) throws -> Example {
     let prompt = try checkpoint.prompt(for: sample, includesAnswer: true)
     if let lengthLimit, prompt.count > lengthLimit {
       throw FinetuneError.tooLong(
         path: data.url.path, sample: sample.id, found: prompt.count, limit: lengthLimit)
     }
-    guard !answer.isEmpty, prompt.count > prompt.promptCount else {
+    guard prompt.count > prompt.promptCount else {
       throw FinetuneError.nothingLearned(path: data.url.path, sample: sample.id)
     }
     let roles = prompt.spans.roles
     let labels = roles.indices.map { row -> Int in
       let next = row + 1
-      guard next < roles.count, roles[next] == .response,
-        !usesLastAnswerOnly || next >= prompt.promptCount
+      guard next < roles.count, roles[next] == .response, !ofLastAnswer || next >= prompt.promptCount
       else { return -1 }
       return prompt.ids[prompt.spans.sources[next]]
     }
@@ -79,15 +97,45 @@ public struct FinetuneData: Sendable {
   public func survey(_ limit: Int, progress: (Int) -> Void = { _ in }) throws -> Survey {
     var survey = Survey()
     for index in 0..<min(limit, count) {
-      let example = try example(at: index)
+      let examples = try examples(at: index)
       survey.count += 1
-      survey.withMedia += example.sample.media.isEmpty ? 0 : 1
-      survey.longest = max(survey.longest, example.prompt.count)
-      survey.labels += example.labels.count { $0 >= 0 }
-      for role in example.prompt.spans.roles { survey.positions[role, default: 0] += 1 }
-      for medium in example.sample.media { survey.media[medium.modality, default: 0] += 1 }
+      for example in examples {
+        survey.longest = max(survey.longest, example.prompt.count)
+        survey.labels += example.labels.count { $0 >= 0 }
+        for role in example.prompt.spans.roles { survey.positions[role, default: 0] += 1 }
+      }
+      // The last one is the whole conversation.
+      guard let whole = examples.last else { continue }
+      survey.withMedia += whole.sample.media.isEmpty ? 0 : 1
+      survey.roles[Set(whole.prompt.spans.roles), default: 0] += 1
+      for medium in whole.sample.media { survey.media[medium.modality, default: 0] += 1 }
       progress(index + 1)
     }
     return survey
+  }
+}
+
+extension Sample {
+  /// The beginnings of the conversation that end with an earlier answer, as samples with that answer: with the turns
+  /// before it, and the media that stand in those.
+  var earlierAnswers: [Sample] {
+    turns.indices.compactMap { place -> Sample? in
+      guard turns[place].speaker == .assistant, !turns[place].text.isEmpty, place > 0,
+        turns[place - 1].speaker == .user
+      else { return nil }
+      let before = Array(turns[..<place])
+      var left: [Modality: Int] = [:]
+      for modality in Set(media.map(\.modality)) {
+        left[modality] = before.reduce(0) {
+          $0 + $1.text.components(separatedBy: "<\(modality.rawValue)>").count - 1
+        }
+      }
+      let seen = media.filter { medium in
+        left[medium.modality, default: 0] -= 1
+        return left[medium.modality, default: 0] >= 0
+      }
+      return Sample(
+        index: index, id: id, turns: before, media: seen, answer: turns[place].text, tags: tags)
+    }
   }
 }

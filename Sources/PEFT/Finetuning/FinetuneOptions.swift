@@ -1,6 +1,6 @@
 public import RunKit
 public import TensorCore
-import TokenModel
+public import TokenModel
 
 /// How a model is fine-tuned.
 public struct FinetuneOptions: Sendable {
@@ -20,8 +20,25 @@ public struct FinetuneOptions: Sendable {
     case exactMatch = "exact-match"
   }
 
+  /// RollingQ on layers of the decoder; see `DecoderRollingQuery`.
+  public struct Rebalancing: Sendable, Equatable {
+    /// The layers, from 0.
+    public var layers: [Int]
+    /// Between which modalities.
+    public var modalities: [Modality]
+    /// ρ, β and the others.
+    public var options: RollingQueryOptions
+
+    /// RollingQ with these settings.
+    public init(layers: [Int], modalities: [Modality], options: RollingQueryOptions = RollingQueryOptions()) {
+      (self.layers, self.modalities, self.options) = (layers, modalities, options)
+    }
+  }
+
   /// What is trained.
   public var method: Method
+  /// Whose queries are rotated at the end of every pass over the data; nil for none.
+  public var rebalancing: Rebalancing?
   /// Samples in a part of a step.
   public var batchSize = 4
   /// How the driver goes.
@@ -51,9 +68,9 @@ public struct FinetuneOptions: Sendable {
     driver.clipping = GradientClipping(norm: 1)
   }
 
-  /// Whether only the last answer of a conversation carries loss: rows of media see the last question, so that earlier
-  /// answers would be learned from what is asked later.
-  var usesLastAnswerOnly: Bool {
+  /// Whether every answer of a conversation is learned by itself, after the turns before it alone: rows of media see all
+  /// questions, so that an answer in the middle would be learned from what is asked later.
+  var splitsAnswers: Bool {
     guard case .adapter(let configuration) = method, let moka = configuration.moka else { return false }
     return moka.interaction != .none
   }
@@ -67,6 +84,8 @@ public enum FinetuneError: DescribedError {
   case nothingTrainable(path: String, parts: [String])
   case noSuchPart(path: String, part: String, parts: [String])
   case tooLong(path: String, sample: String, found: Int, limit: Int)
+  case noEpoch(path: String, steps: Int, perEpoch: Int)
+  case neverTogether(path: String, modalities: [String])
 
   /// The cases, by their word in machine-readable output.
   public enum Code: String, CaseIterable, Sendable {
@@ -76,6 +95,8 @@ public enum FinetuneError: DescribedError {
     case nothingTrainable = "finetune_nothing_trainable"
     case noSuchPart = "finetune_no_such_part"
     case tooLong = "finetune_too_long"
+    case noEpoch = "finetune_no_epoch"
+    case neverTogether = "finetune_never_together"
   }
 
   /// Which case this is.
@@ -87,13 +108,15 @@ public enum FinetuneError: DescribedError {
     case .nothingTrainable: .nothingTrainable
     case .noSuchPart: .noSuchPart
     case .tooLong: .tooLong
+    case .noEpoch: .noEpoch
+    case .neverTogether: .neverTogether
     }
   }
 
   /// The exit status a command ends with.
   public var exitStatus: ExitStatus {
     switch self {
-    case .nothingTrainable, .noSuchPart: .usage
+    case .nothingTrainable, .noSuchPart, .noEpoch: .usage
     default: .data
     }
   }
@@ -102,7 +125,8 @@ public enum FinetuneError: DescribedError {
   public var path: String? {
     switch self {
     case .noAnswer(let path, _), .nothingLearned(let path, _), .noMedia(let path, _),
-      .nothingTrainable(let path, _), .noSuchPart(let path, _, _), .tooLong(let path, _, _, _):
+      .nothingTrainable(let path, _), .noSuchPart(let path, _, _), .tooLong(let path, _, _, _),
+      .noEpoch(let path, _, _), .neverTogether(let path, _):
       path
     }
   }
@@ -121,6 +145,11 @@ public enum FinetuneError: DescribedError {
       "\(path): the model has no part \(part.inQuotes), only \(parts.joined(separator: ", "))"
     case .tooLong(let path, let sample, let found, let limit):
       "\(path): \(sample.shown(limit: 1_000)) has \(found) tokens, at most \(limit) are allowed"
+    case .noEpoch(let path, let steps, let perEpoch):
+      "\(path): RollingQ rotates queries between two passes over the data, but a pass has \(perEpoch) steps and the "
+        + "training ends after \(steps)"
+    case .neverTogether(let path, let modalities):
+      "\(path): none of the records has \(modalities.joined(separator: " and ")) together, between which RollingQ balances"
     }
   }
 
@@ -132,6 +161,8 @@ public enum FinetuneError: DescribedError {
     case .noMedia: "check the keys of the media, or train with 'finetune lora'"
     case .nothingTrainable, .noSuchPart: "'mmprobe finetune … --dry-run' shows the parts of the model"
     case .tooLong: "remove the record, or raise --max-length"
+    case .noEpoch: "raise --steps, or --epochs above 1; or leave --rebalance out"
+    case .neverTogether: "name other modalities with --rebalance-modalities, or leave --rebalance out"
     }
   }
 }

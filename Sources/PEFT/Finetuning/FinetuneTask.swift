@@ -20,8 +20,10 @@ public struct FinetuneTask: TrainingTask {
   private let trained: [(name: String, shape: [Int])]
   /// Steps of one pass over the data.
   public let stepsPerEpoch: Int
+  /// The queries that are rotated between passes; a buffer of the training.
+  private let rolling: DecoderRollingQuery?
 
-  /// - Throws: `AdapterError`, `FinetuneError`; errors of the model's files.
+  /// - Throws: `AdapterError`, `FinetuneError`, `RollingQueryError`; errors of the model's files.
   public init(
     _ checkpoint: Checkpoint, options: FinetuneOptions, training: FinetuneData, validation: FinetuneData?
   ) throws {
@@ -43,6 +45,20 @@ public struct FinetuneTask: TrainingTask {
     }
     let perStep = options.batchSize * options.driver.accumulation
     stepsPerEpoch = max(1, (training.count + perStep - 1) / perStep)
+    guard let rebalancing = options.rebalancing else {
+      rolling = nil
+      return
+    }
+    if let rotations = checkpoint.rotations {
+      throw RollingQueryError.alreadyRotated(path: rotations.file.path)
+    }
+    rolling = try DecoderRollingQuery(
+      checkpoint.model.decoder.configuration, layers: rebalancing.layers,
+      modalities: rebalancing.modalities, options: rebalancing.options)
+    guard options.driver.schedule.total > stepsPerEpoch else {
+      throw FinetuneError.noEpoch(
+        path: training.data.url.path, steps: options.driver.schedule.total, perEpoch: stepsPerEpoch)
+    }
   }
 
   /// What training begins with.
@@ -71,10 +87,12 @@ public struct FinetuneTask: TrainingTask {
   private func model(
     _ tensors: [String: Tensor], dropout: [AdapterDropout] = [], split: GradientSplit? = nil
   ) throws -> any LanguageModel {
-    try checkpoint.model { source in
+    var model = try checkpoint.model { source in
       if let plan { return plan.adapting(source, tensors, dropout: dropout, split: split) }
       return source.replacing { name, _ in tensors[name] }
     }
+    if let rolling { model.decoder = model.decoder.adding([rolling.intervention]) }
+    return model
   }
 
   private func dropout(at place: TrainingPlace) -> [AdapterDropout] {
@@ -102,7 +120,14 @@ public struct FinetuneTask: TrainingTask {
 
   /// The loss of a part of a step.
   public func loss(_ parameters: [String: Tensor], at place: TrainingPlace) throws -> TrainingLoss {
-    let batch = FinetuneBatch(try indices(at: place).map { try training.example(at: $0) })
+    try loss(parameters, at: place, isTrial: false)
+  }
+
+  /// - Parameter isTrial: Whether nothing is to remember the step.
+  private func loss(_ parameters: [String: Tensor], at place: TrainingPlace, isTrial: Bool) throws
+    -> TrainingLoss
+  {
+    let batch = FinetuneBatch(try indices(at: place).flatMap { try training.examples(at: $0) })
     // The figures of the log: of the first part alone.
     let isWatched = place.isLogged && place.part == 0
     let modalities = batch.modalities
@@ -111,22 +136,23 @@ public struct FinetuneTask: TrainingTask {
       ? GradientSplit(modalities) : nil
     let model = try model(parameters, dropout: dropout(at: place), split: split)
     var pass = ForwardOptions()
-    pass.logits = .rows(batch.lossRows)
+    (pass.logits, pass.labels) = (.rows(batch.lossRows), batch.labels)
     let tape = parameters.values.first?.tape
     if options.checkpointsLayers { pass.checkpointing = tape }
     let drift = DriftObserver(batch.prompts.flatMap(\.spans.roles))
     let balance = BalanceObserver(lossRows: batch.lossRows, modalities: modalities)
     balance.headSize = model.decoder.configuration.headSize
     if isWatched { pass.observers = [drift, balance] }
+    if let rolling, !isTrial { pass.observers.append(rolling) }
     var embeddings = batch.embeddings(model)
     // Gradients of the rows are wanted for the log, whoever made them.
     if isWatched, !embeddings.isTracked, let tape { embeddings = tape.leaf(embeddings) }
     let result = model.decoder.forward(embeddings, context: batch.context, options: pass)
-    guard let logits = result.logits else {
+    guard let losses = result.losses else {
       return TrainingLoss(sum: Tensor(scalar: 0), weight: 0, tokenCount: 0)
     }
     var loss = TrainingLoss(
-      sum: logits.crossEntropy(labels: batch.labels).rowSums(), weight: Double(batch.labels.count),
+      sum: losses.rowSums(), weight: Double(batch.labels.count),
       tokenCount: batch.context.segments.rowCount,
       details: isWatched ? balance.figures + drift.figures : [])
     guard isWatched else { return loss }
@@ -194,7 +220,7 @@ public struct FinetuneTask: TrainingTask {
     var (sum, count, right) = (0.0, 0, 0)
     for start in stride(from: 0, to: validation.count, by: options.batchSize) {
       let range = start..<min(validation.count, start + options.batchSize)
-      let batch = FinetuneBatch(try range.map { try validation.example(at: $0) })
+      let batch = FinetuneBatch(try range.flatMap { try validation.examples(at: $0) })
       sum += try self.loss(batch, model)
       count += batch.labels.count
       if options.metric == .exactMatch { right += try rightAnswers(batch, model) }
@@ -209,19 +235,25 @@ public struct FinetuneTask: TrainingTask {
     -> Double
   {
     var pass = ForwardOptions()
-    pass.logits = .rows(batch.lossRows)
+    (pass.logits, pass.labels) = (.rows(batch.lossRows), batch.labels)
     let result = model.decoder.forward(
       batch.embeddings(model, blanksMedia: blanksMedia), context: TokenContext(batch.prompts), options: pass)
-    return Double(result.logits?.crossEntropy(labels: batch.labels).rowSums().hostValues()[0] ?? 0)
+    return Double(result.losses?.rowSums().hostValues()[0] ?? 0)
   }
 
   private func rightAnswers(_ batch: FinetuneBatch, _ model: any LanguageModel) throws -> Int {
     var generator = Generator(model)
     generator.limit = options.answerLimit
-    let prompts = try batch.examples.map { try checkpoint.prompt(for: $0.sample) }
+    // Of a record that makes several examples the last one is the record itself.
+    let examples = batch.examples.indices.filter { place in
+      let next = place + 1
+      return next == batch.examples.count
+        || batch.examples[next].sample.index != batch.examples[place].sample.index
+    }.map { batch.examples[$0] }
+    let prompts = try examples.map { try checkpoint.prompt(for: $0.sample) }
     let answers = try generator.answers(to: Generator.Start(prompts, model: model))
     let tokenizer = try checkpoint.requiredTokenizer()
-    return try zip(batch.examples, answers).count { example, answer in
+    return try zip(examples, answers).count { example, answer in
       let text = try tokenizer.decode(answer.ids).trimmingCharacters(in: .whitespacesAndNewlines)
       return text == example.sample.answer?.trimmingCharacters(in: .whitespacesAndNewlines)
     }
@@ -232,6 +264,8 @@ public struct FinetuneTask: TrainingTask {
     let write: (String, (URL) throws -> Void) throws -> Void = { file, body in
       try folder.write(to: "\(name)/\(file)", by: body)
     }
+    // First: both kinds of folder are whole with their last file.
+    if let rolling { try write(StoredRotations.name) { try rolling.write(to: $0.path) } }
     if let plan { return try plan.write(parameters.named, by: write) }
     let copy = CheckpointCopy(checkpoint: checkpoint, layout: inventory.layout) { name, _ in
       parameters[name]?.hostValues()
@@ -241,6 +275,37 @@ public struct FinetuneTask: TrainingTask {
 }
 
 extension FinetuneTask {
+  /// Rotates queries, if the training rebalances; each head makes a line of the log.
+  public func endEpoch(_ epoch: Int) -> TrainingEpochEnd {
+    var end = TrainingEpochEnd()
+    guard let rolling else { return end }
+    let events = rolling.endEpoch(epoch)
+    end.lines = events.compactMap { $0.json(rolling.rolling.modalities).objectValue }
+    for layer in rolling.rolling.layers {
+      let own = events.filter { $0.layer == layer }
+      guard !own.isEmpty else { continue }
+      func mean(_ value: (RollingQueryEvent) -> Double) -> Double {
+        own.reduce(0) { $0 + value($1) } / Double(own.count)
+      }
+      end.scalars += [
+        ("rollingq/imbalance/layer.\(layer)", mean(\.imbalance)),
+        ("rollingq/angle/layer.\(layer)", mean(\.angle)),
+        ("rollingq/rotated/layer.\(layer)", mean { $0.outcome == .rotated ? 1 : 0 }),
+      ]
+    }
+    return end
+  }
+
+  /// Rotations and what was seen since the last ones.
+  public func buffers(prefix: String) throws -> [StoredTensor] {
+    try rolling?.storedBuffers(prefix: prefix) ?? []
+  }
+
+  /// Takes the rotations back.
+  public func restoreBuffers(from file: SafetensorsFile, prefix: String) throws {
+    try rolling?.restoreBuffers(from: BufferSource(file, prefix: prefix))
+  }
+
   /// What the model does with the media of some records, before anything is trained.
   public struct MediaUse: Sendable, Equatable {
     /// Records with media that were tried.
@@ -263,11 +328,11 @@ extension FinetuneTask {
     var use = MediaUse()
     let model = try model(initialParameters().named)
     for index in 0..<training.count where use.count < limit {
-      let example = try training.example(at: index)
+      let examples = try training.examples(at: index)
       // Far into data without media nothing is found either.
       if index > 50 * limit { break }
-      guard !example.sample.media.isEmpty else { continue }
-      let batch = FinetuneBatch([example])
+      guard let whole = examples.last, !whole.sample.media.isEmpty else { continue }
+      let batch = FinetuneBatch(examples)
       let pieces = Double(batch.labels.count)
       let seen = try loss(batch, model) / pieces
       let blank = try loss(batch, model, blanksMedia: true) / pieces
@@ -302,7 +367,7 @@ extension FinetuneTask {
       let leaves = parameters.values.map { tape.leaf($0) }
       let named = Dictionary(uniqueKeysWithValues: zip(parameters.names, leaves))
       let place = TrainingPlace(step: 0, part: part, partCount: options.driver.accumulation, isLogged: false)
-      let loss = try loss(named, at: place)
+      let loss = try loss(named, at: place, isTrial: true)
       tokens += loss.tokenCount
       sum += Double(loss.sum.hostValues()[0])
       weight += loss.weight

@@ -44,6 +44,9 @@ public struct LoRALinear: Adapter {
 
   /// base(x) + s · x Aᵀ Bᵀ for rows of any number of sequences.
   public func callAsFunction(_ x: Tensor, _ context: TokenContext) -> Tensor {
+    if let linear = base as? Linear, isPlain(linear, context) {
+      return linear.weight.forward(x, bias: linear.bias, lowRank: down, up, scale: scale)
+    }
     let segments = context.joinsSequences ? nil : context.segments
     let input = dropout.map { $0(x) } ?? x
     let hidden =
@@ -52,6 +55,12 @@ public struct LoRALinear: Adapter {
       : ModalityRows(context, parts.map(\.modality)).product(input, parts.map(\.down))
     // The factor goes to the few columns in the middle.
     return base(x, context) + LinearWeight(up).forward(context.adapted(scale * hidden), segments: segments)
+  }
+
+  /// Whether one operation is all there is: in training, where nothing is watched or dropped.
+  private func isPlain(_ linear: Linear, _ context: TokenContext) -> Bool {
+    context.joinsSequences && parts.isEmpty && dropout == nil && context.adaptedModalities == nil
+      && !linear.weight.isTracked && linear.bias?.isTracked != true
   }
 
   /// s · B A: what merging adds to the weight, `[outputSize, inputSize]`.

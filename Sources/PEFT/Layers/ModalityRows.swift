@@ -35,16 +35,24 @@ struct ModalityRows {
     return Tensor(owners.map { $0 == owner ? 1 : 0 }, shape: [owners.count, 1])
   }
 
+  /// The rows of a matrix, zeros in the place of others.
+  func only(_ owner: Int, of rows: Tensor) -> Tensor { mask(owner).map { rows * $0 } ?? rows }
+
+  /// The sum of something over the matrices that serve rows; nil where none does.
+  func sum(_ part: (Int) -> Tensor) -> Tensor? {
+    var sum: Tensor?
+    for owner in used {
+      let part = part(owner)
+      sum = sum.map { $0 + part } ?? part
+    }
+    return sum
+  }
+
   /// Every row times the transpose of its own matrix, `[rows, matrix rows]`; zeros for rows that none serves.
   ///
   /// Each product runs over all rows, so that a row has the bits it has in any other batch.
   func product(_ x: Tensor, _ matrices: [Tensor]) -> Tensor {
-    var sum: Tensor?
-    for owner in used {
-      let all = LinearWeight(matrices[owner]).forward(x, segments: segments)
-      let own = mask(owner).map { all * $0 } ?? all
-      sum = sum.map { $0 + own } ?? own
-    }
-    return sum ?? Tensor(zeros: [x.rows, matrices[0].shape[0]])
+    sum { only($0, of: LinearWeight(matrices[$0]).forward(x, segments: segments)) }
+      ?? Tensor(zeros: [x.rows, matrices[0].shape[0]])
   }
 }

@@ -103,9 +103,9 @@ public struct Bootstrap: Equatable, Sendable {
   }
 
   /// How often each unit is drawn in a replicate.
-  func draw(replicate: Int, into weights: inout [Double]) {
+  func draw(replicate: Int, purpose: String = "bootstrap", into weights: inout [Double]) {
     for index in weights.indices { weights[index] = 0 }
-    var stream = RandomStream(seed: seed, purpose: "bootstrap", id: replicate)
+    var stream = RandomStream(seed: seed, purpose: purpose, id: replicate)
     let count = weights.count
     for _ in 0..<count { weights[stream.integer(below: count)] += 1 }
   }

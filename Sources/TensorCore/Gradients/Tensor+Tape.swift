@@ -17,6 +17,24 @@ extension Tensor {
     return tensor
   }
 
+  /// An operation whose gradients are written by hand instead of following from smaller operations.
+  ///
+  /// - Parameters:
+  ///   - inputs: What it depends on.
+  ///   - forward: Computes the result from the inputs, here followed by no tape. Its second value gets the gradient of the
+  ///     result and for each input whether its gradient is wanted; it gives one of the input's shape where it is, nil
+  ///     elsewhere. It is called when gradients are asked for, and must hold no tracked tensors.
+  /// - Returns: The result, followed by the tape of the inputs if there is one.
+  public static func operation(
+    on inputs: [Tensor],
+    _ forward: (_ inputs: [Tensor]) -> (
+      output: Tensor, gradients: @Sendable (_ gradient: Tensor, _ needs: [Bool]) -> [Tensor?]
+    )
+  ) -> Tensor {
+    let (output, gradients) = forward(inputs.map(\.detached))
+    return output.detached.recorded(from: inputs, backward: gradients)
+  }
+
   /// The result of an operation, noted on the tape of its inputs if one of them is tracked.
   ///
   /// - Parameters:

@@ -75,34 +75,66 @@ extension Kernels {
     return tiles
   }
 
-  /// y W for a weight in a file, panel by panel of its rows.
-  static func linearInputGradient(_ gradient: Tensor, _ weight: LinearWeight) -> Tensor {
-    let (inner, columns) = (weight.inputSize, weight.outputSize)
-    let output = Tensor(zeros: [gradient.rows, inner])
-    let rowTiles = stride(from: 0, to: gradient.rows, by: tileRows).map {
-      $0..<min($0 + tileRows, gradient.rows)
+  /// x Wᵀ (+ bias) as one product of all rows, in place where the weight is float32.
+  static func joinedLinear(_ x: Tensor, _ weight: LinearWeight, bias: Tensor?) -> Tensor {
+    let output = Tensor(uninitialized: [x.rows, weight.outputSize])
+    let isDone = unsafe withFloats(weight) { matrix in
+      unsafe multiply(
+        x.base, transposed: false, leading: x.columns, matrix, transposed: true, leading: weight.inputSize,
+        inner: weight.inputSize, into: output, bias: bias)
     }
-    let columnTiles = evenRanges(inner, limit: tileColumns)
-    let panels = evenRanges(columns, limit: tileColumns)
-    let (source, target) = unsafe (Shared(gradient.base), Shared(output.base))
-    // Panels come one after another, so that each element is one sum in their order; each is converted once.
-    for panel in panels {
-      unsafe withPanel(weight, panel) { rows in
-        let rows = unsafe SharedConstant(rows)
-        Workers.forEachChunk(
-          rowTiles.count * columnTiles.count, operations: gradient.rows * panel.count * inner
-        ) { index in
-          let (rowTile, columnTile) = (
-            rowTiles[index / columnTiles.count], columnTiles[index % columnTiles.count]
-          )
-          unsafe gemm(
-            source.pointer + rowTile.lowerBound * columns + panel.lowerBound, transposed: false,
-            leading: columns,
-            rows.pointer + columnTile.lowerBound, transposed: false, leading: max(inner, 1),
-            target.pointer + rowTile.lowerBound * inner + columnTile.lowerBound, leading: max(inner, 1),
-            rows: rowTile.count, columns: columnTile.count, inner: panel.count, beta: 1)
-        }
+    return isDone ? output : linear(x, weight, .single(x.rows), bias: bias)
+  }
+
+  /// y W: in place where the weight is float32, else panel by panel of its rows.
+  static func linearInputGradient(_ gradient: Tensor, _ weight: LinearWeight) -> Tensor {
+    let output = Tensor(uninitialized: [gradient.rows, weight.inputSize])
+    let isDone = unsafe withFloats(weight) { matrix in
+      unsafe multiply(
+        gradient.base, transposed: false, leading: gradient.columns, matrix, transposed: false,
+        leading: weight.inputSize, inner: weight.outputSize, into: output)
+    }
+    return isDone ? output : convertedInputGradient(gradient, weight)
+  }
+
+  /// Calls `body` with a weight that lies in memory or in its file as float32; false if it does not.
+  private static func withFloats(_ weight: LinearWeight, _ body: (UnsafePointer<Float>) -> Void) -> Bool {
+    switch weight.storage {
+    case .dense(let tensor):
+      unsafe body(tensor.base)
+      return true
+    case .stored(let stored) where stored.elementType == .f32:
+      return unsafe stored.storage.withUnsafeBytes { bytes in
+        guard let base = bytes.baseAddress,
+          UInt(bitPattern: base) % UInt(MemoryLayout<Float>.alignment) == 0
+        else { return false }
+        unsafe body(base.assumingMemoryBound(to: Float.self))
+        return true
       }
+    default: return false
+    }
+  }
+
+  /// Elements of a weight that are converted at a time.
+  private static let convertedElements = 1 << 23
+
+  /// y W for a weight of another type, panel by panel of its rows.
+  private static func convertedInputGradient(_ gradient: Tensor, _ weight: LinearWeight) -> Tensor {
+    let (inner, columns) = (weight.inputSize, weight.outputSize)
+    let output = Tensor(uninitialized: [gradient.rows, inner])
+    let limit = max(tileColumns, convertedElements / max(inner, 1))
+    let panel = TensorStorage(uninitialized: min(limit, columns) * inner)
+    // Panels come one after another, so that each element is one sum in their order; each is converted once.
+    for range in evenRanges(columns, limit: limit) {
+      let target = unsafe Shared(panel.pointer)
+      Workers.forEachRange(rows: range.count, rowsPerChunk: 64) { part in
+        let rows = range.lowerBound + part.lowerBound..<range.lowerBound + part.upperBound
+        unsafe convertRows(rows, of: weight, to: target.pointer + part.lowerBound * inner)
+      }
+      unsafe multiply(
+        gradient.base + range.lowerBound, transposed: false, leading: columns, panel.pointer,
+        transposed: false, leading: inner, inner: range.count, into: output,
+        isAdding: range.lowerBound > 0)
     }
     return output
   }
@@ -111,34 +143,37 @@ extension Kernels {
   private static func withPanel(
     _ weight: LinearWeight, _ range: Range<Int>, _ body: (UnsafePointer<Float>) -> Void
   ) {
-    let (first, count) = (range.lowerBound * weight.inputSize, range.count * weight.inputSize)
+    let first = range.lowerBound * weight.inputSize
+    let isDone = unsafe withFloats(weight) { unsafe body($0 + first) }
+    if isDone || range.isEmpty { return }
+    let panel = TensorStorage(uninitialized: range.count * weight.inputSize)
+    unsafe convertRows(range, of: weight, to: panel.pointer)
+    unsafe body(panel.pointer)
+    // The panel must outlive the product.
+    withExtendedLifetime(panel) {}
+  }
+
+  /// Rows of a weight as float32.
+  private static func convertRows(
+    _ range: Range<Int>, of weight: LinearWeight, to target: UnsafeMutablePointer<Float>
+  ) {
+    let columns = weight.inputSize
     switch weight.storage {
-    case .dense(let tensor): unsafe body(tensor.base + first)
+    case .dense(let tensor):
+      unsafe target.update(from: tensor.base + range.lowerBound * columns, count: range.count * columns)
     case .stored(let stored):
       unsafe stored.storage.withUnsafeBytes { bytes in
-        guard let base = bytes.baseAddress, count > 0 else { return }
-        let source = unsafe base + first * stored.elementType.byteCount
-        if stored.elementType == .f32, UInt(bitPattern: source) % UInt(MemoryLayout<Float>.alignment) == 0 {
-          unsafe body(source.assumingMemoryBound(to: Float.self))
-        } else {
-          let panel = TensorStorage(uninitialized: count)
-          unsafe convert(source, stored.elementType, to: panel.pointer, count: count)
-          unsafe body(panel.pointer)
-          // The panel must outlive the product.
-          withExtendedLifetime(panel) {}
-        }
+        guard let base = bytes.baseAddress else { return }
+        let source = unsafe base + range.lowerBound * columns * stored.elementType.byteCount
+        unsafe convert(source, stored.elementType, to: target, count: range.count * columns)
       }
     case .quantised(let matrix):
-      let panel = TensorStorage(uninitialized: count)
-      let (columns, group) = (matrix.columns, matrix.groupSize)
       let convert = unsafe matrix.bits == .eight ? ck_convert_q8 : ck_convert_q4
       unsafe withRows(of: matrix) { codes, scales in
         for (line, row) in range.enumerated() {
-          unsafe convert(codes(row), scales(row), group, panel.pointer + line * columns, columns)
+          unsafe convert(codes(row), scales(row), matrix.groupSize, target + line * columns, columns)
         }
       }
-      unsafe body(panel.pointer)
-      withExtendedLifetime(panel) {}
     }
   }
 

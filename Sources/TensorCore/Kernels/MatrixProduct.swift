@@ -102,11 +102,35 @@ extension Kernels {
     transposingSelf: Bool = false, transposingOther: Bool = false
   ) -> Tensor {
     let output = Tensor(uninitialized: [rows, columns])
+    unsafe multiply(
+      left.base, transposed: transposingSelf, leading: left.shape[1],
+      right.base, transposed: transposingOther, leading: right.shape[1], inner: inner, into: output,
+      bias: bias)
+    return output
+  }
+
+  /// Adds op(left) · op(right) to a tensor that nobody else holds.
+  static func addProduct(
+    _ left: Tensor, _ right: Tensor, transposingOther: Bool = false, to output: inout Tensor
+  ) {
+    require(output.isUniquelyHeld(), "a product added to a tensor that others hold")
+    unsafe multiply(
+      left.base, transposed: false, leading: left.shape[1], right.base, transposed: transposingOther,
+      leading: right.shape[1], inner: left.shape[1], into: output, isAdding: true)
+  }
+
+  /// C = op(A) op(B) (+ bias), or C += op(A) op(B), in tiles that depend on the shape of C alone.
+  static func multiply(
+    _ left: UnsafePointer<Float>, transposed transA: Bool, leading lda: Int,
+    _ right: UnsafePointer<Float>, transposed transB: Bool, leading ldb: Int, inner: Int,
+    into output: Tensor, bias: Tensor? = nil, isAdding: Bool = false
+  ) {
+    let (rows, columns) = (output.shape[0], output.shape[1])
     let tile = tileSizes(rows: rows, columns: columns)
-    let (lda, ldb) = (max(left.shape[1], 1), max(right.shape[1], 1))
+    let (lda, ldb) = (max(lda, 1), max(ldb, 1))
     let rowTiles = stride(from: 0, to: rows, by: tile.rows).map { $0..<min($0 + tile.rows, rows) }
     let columnTiles = evenRanges(columns, limit: tile.columns)
-    let (a, b, c) = unsafe (Shared(left.base), Shared(right.base), Shared(output.base))
+    let (a, b, c) = unsafe (SharedConstant(left), SharedConstant(right), Shared(output.base))
     Workers.forEachChunk(rowTiles.count * columnTiles.count, operations: rows * columns * inner) { tile in
       let (rowTile, columnTile) = (rowTiles[tile / columnTiles.count], columnTiles[tile % columnTiles.count])
       let (row, column) = (rowTile.lowerBound, columnTile.lowerBound)
@@ -116,11 +140,10 @@ extension Kernels {
           bias.base + column, columns: columnTile.count, rows: rowTile.count, to: corner, leading: columns)
       }
       unsafe gemm(
-        a.pointer + (transposingSelf ? row : row * lda), transposed: transposingSelf, leading: lda,
-        b.pointer + (transposingOther ? column * ldb : column), transposed: transposingOther, leading: ldb,
+        a.pointer + (transA ? row : row * lda), transposed: transA, leading: lda,
+        b.pointer + (transB ? column * ldb : column), transposed: transB, leading: ldb,
         corner, leading: max(columns, 1), rows: rowTile.count, columns: columnTile.count, inner: inner,
-        beta: bias == nil ? 0 : 1)
+        beta: bias == nil && !isAdding ? 0 : 1)
     }
-    return output
   }
 }

@@ -78,6 +78,7 @@ public final class StepDriver {
   static let logName = "log.jsonl"
   static let eventsName = "events.out.tfevents.mmprobe"
   static let stateName = "state.safetensors"
+  private static let bufferPrefix = "buffer."
 
   private let task: any TrainingTask
   private let optimizer: Optimizer
@@ -110,6 +111,7 @@ public final class StepDriver {
       try optimizer.parameters.restore(from: file, prefix: "parameter.")
       try average?.restore(from: file, prefix: "average.")
       try optimizer.restore(from: file)
+      try task.restoreBuffers(from: file, prefix: Self.bufferPrefix)
     }
     try folder.cut(Self.logName, to: state.logSize)
     try folder.cut(Self.eventsName, to: state.eventsSize)
@@ -133,6 +135,7 @@ public final class StepDriver {
       if state.step % options.logInterval == 0 || isLast { try logStep(figures) }
       var metrics: [TrainingMetric] = []
       if state.step % options.evaluationInterval == 0 || isLast { metrics = try evaluate() }
+      if !isLast && !isExhausted && state.step % max(1, task.stepsPerEpoch) == 0 { try endEpoch() }
       let stops = Interrupts.isRequested
       if state.step % options.saveInterval == 0 || isLast || isExhausted || stops { try save() }
       report.otherSeconds =
@@ -240,6 +243,19 @@ public final class StepDriver {
     return metrics
   }
 
+  /// Tells the task that a pass over the data is over, and logs what it did.
+  private func endEpoch() throws {
+    let end = try task.endEpoch(epoch)
+    for members in end.lines {
+      var line = JSONObject([("step", .integer(state.step))])
+      for (key, value) in members.members { line[key] = value }
+      try log.append(.object(line))
+    }
+    if !end.scalars.isEmpty {
+      try events.append(step: state.step, wallTime: Double(state.step), scalars: end.scalars)
+    }
+  }
+
   private func save() throws {
     try log.sync()
     try events.sync()
@@ -247,6 +263,7 @@ public final class StepDriver {
     let tensors =
       try state.stored() + optimizer.parameters.stored(prefix: "parameter.")
       + (average?.stored(prefix: "average.") ?? []) + optimizer.stored()
+      + task.buffers(prefix: Self.bufferPrefix)
     try folder.write(
       to: Self.stateName, by: { try SafetensorsWriter.write(tensors: tensors, to: $0.path) })
   }

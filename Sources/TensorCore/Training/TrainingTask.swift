@@ -3,7 +3,8 @@ public import RunKit
 /// What is trained on what: the part of a training that the step driver does not know.
 ///
 /// Everything must depend on the step alone, not on the steps before it: batches and random numbers come from streams
-/// keyed by the step, so that a resumed run goes on to the same bytes.
+/// keyed by the step, so that a resumed run goes on to the same bytes. What steps do leave behind is in buffers, which are
+/// saved with the weights.
 public protocol TrainingTask {
   /// Steps of one pass over the data, at least 1.
   var stepsPerEpoch: Int { get }
@@ -19,6 +20,36 @@ public protocol TrainingTask {
   ///
   /// - Parameter name: The name of the folder: `best` or `last`.
   func write(_ parameters: ParameterSet, to folder: RunFolder, under name: String) throws
+  /// Ends a pass over the data, of which at least one more step follows: after its evaluation, before its state is saved.
+  ///
+  /// - Parameter epoch: From 0.
+  func endEpoch(_ epoch: Int) throws -> TrainingEpochEnd
+  /// State beside the weights that steps change, for the saved state.
+  ///
+  /// - Parameter prefix: What the names begin with.
+  func buffers(prefix: String) throws -> [StoredTensor]
+  /// Takes the buffers back from a saved state.
+  func restoreBuffers(from file: SafetensorsFile, prefix: String) throws
+}
+
+extension TrainingTask {
+  /// Nothing happens between passes.
+  public func endEpoch(_ epoch: Int) throws -> TrainingEpochEnd { TrainingEpochEnd() }
+  /// No state beside the weights.
+  public func buffers(prefix: String) throws -> [StoredTensor] { [] }
+  /// Nothing to take back.
+  public func restoreBuffers(from file: SafetensorsFile, prefix: String) throws {}
+}
+
+/// What a task did at the end of a pass over the data.
+public struct TrainingEpochEnd: Sendable {
+  /// Lines for the log, without the step.
+  public var lines: [JSONObject] = []
+  /// Figures for TensorBoard.
+  public var scalars: [(tag: String, value: Double)] = []
+
+  /// Nothing done.
+  public init() {}
 }
 
 /// Where a training stands when a loss is wanted.

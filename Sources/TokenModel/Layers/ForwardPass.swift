@@ -44,6 +44,9 @@ public struct ForwardOptions {
 
   /// Rows with logits.
   public var logits: LogitRows = .last
+  /// For each row with logits the id it has to predict, negative for none: the result has losses, and logits only where
+  /// somebody looks at them.
+  public var labels: [Int]?
   /// The cache to read and extend; nil for none.
   public var cache: KeyValueCache?
   /// Readers, in order.
@@ -71,6 +74,8 @@ public struct ForwardResult: Sendable {
   public let logitRows: [Int]
   /// `[logitRows, vocabulary]`; nil when none were asked for.
   public let logits: Tensor?
+  /// log Σ exp z − z[label] of every row with logits, `[logitRows]`; nil without labels.
+  public var losses: Tensor?
 }
 
 /// Carries the options through the layers: asks interventions and tells observers at every named site.

@@ -54,6 +54,8 @@ public final class LLaMADecoder: Sendable {
   /// What is added to logits: 0, and the least number for ids that are never predicted.
   private let logitMask: Tensor?
   private let clock: LayerClock?
+  /// Writers that belong to the model and act in every pass, before those of the pass.
+  public let interventions: [any Intervention]
   /// Rows of the feed-forward layer that are computed together; its inner width is the largest buffer of a model.
   private static let feedForwardRows = 1024
 
@@ -112,21 +114,28 @@ public final class LLaMADecoder: Sendable {
       headSize: configuration.headSize, base: configuration.rotaryBase, scaling: configuration.rotaryScaling,
       sections: configuration.rotarySections)
     logitMask = Self.logitMask(configuration)
-    clock = nil
+    (clock, interventions) = (nil, [])
   }
 
-  private init(_ other: LLaMADecoder, layerCount: Int, clock: LayerClock?) {
+  private init(
+    _ other: LLaMADecoder, layerCount: Int, clock: LayerClock?, interventions: [any Intervention]
+  ) {
     (configuration, embedding) = (other.configuration, other.embedding)
     layers = Array(other.layers.prefix(layerCount))
     (finalNorm, head, rotary, logitMask) = (other.finalNorm, other.head, other.rotary, other.logitMask)
-    self.clock = clock
+    (self.clock, self.interventions) = (clock, interventions)
   }
 
   /// The decoder with its first layers only, to measure what a layer costs; the configuration still names all.
   ///
   /// - Parameter clock: Told how long each layer takes.
   public func prefix(layers count: Int, clock: LayerClock?) -> LLaMADecoder {
-    LLaMADecoder(self, layerCount: count, clock: clock)
+    LLaMADecoder(self, layerCount: count, clock: clock, interventions: interventions)
+  }
+
+  /// The decoder with more writers that act in every pass; weights are shared.
+  public func adding(_ more: [any Intervention]) -> LLaMADecoder {
+    LLaMADecoder(self, layerCount: layers.count, clock: clock, interventions: interventions + more)
   }
 
   private static func logitMask(_ configuration: LLaMAConfiguration) -> Tensor? {
@@ -142,6 +151,8 @@ public final class LLaMADecoder: Sendable {
   ///   - embeddings: `[rows, hidden]`.
   ///   - context: The rows' sequences, positions and roles.
   public func forward(_ embeddings: Tensor, context: TokenContext, options: ForwardOptions) -> ForwardResult {
+    var options = options
+    options.interventions = interventions + options.interventions
     let pass = ForwardPass(context: context, options: options)
     let tables = rotary.tables(positions: context.positions)
     var hidden = pass.site(.embeddings, embeddings)
@@ -308,6 +319,17 @@ public final class LLaMADecoder: Sendable {
     return hidden + pass.dropped(output, layer: index, place: .feedForward)
   }
 
+  /// Losses without logits, where the output layer is frozen and plain and nobody looks at them.
+  private func losses(_ final: Tensor, _ labels: [Int], _ pass: ForwardPass) -> Tensor? {
+    let isWatched =
+      pass.options.observers.contains { $0.wants(TensorName(.logits)) }
+      || pass.options.interventions.contains { $0.edits(TensorName(.logits)) }
+    guard let linear = head as? Linear, linear.bias == nil, !linear.weight.isTracked, logitMask == nil,
+      !isWatched
+    else { return nil }
+    return linear.weight.crossEntropy(of: final, labels: labels)
+  }
+
   private func logits(_ hidden: Tensor, _ pass: ForwardPass) -> ForwardResult {
     let context = pass.context
     let normed: (Tensor) -> Tensor = {
@@ -334,10 +356,14 @@ public final class LLaMADecoder: Sendable {
       final = normed(rows.count == hidden.rows ? hidden : hidden.gatherRows(rows))
     }
     guard !rows.isEmpty else { return ForwardResult(logitRows: [], logits: nil) }
+    defer { if !pass.options.keepsPages { head.releasePages() } }
+    if let labels = pass.options.labels, let losses = losses(final, labels, pass) {
+      return ForwardResult(logitRows: rows, logits: nil, losses: losses)
+    }
     let raw = head(final, context.selecting(rows: rows))
     let logits = pass.site(.logits, logitMask.map { raw + $0 } ?? raw)
-    if !pass.options.keepsPages { head.releasePages() }
-    return ForwardResult(logitRows: rows, logits: logits)
+    return ForwardResult(
+      logitRows: rows, logits: logits, losses: pass.options.labels.map { logits.crossEntropy(labels: $0) })
   }
 }
 

@@ -28,6 +28,9 @@ public struct RollingQueries: Sendable {
   /// The modalities, in the order of every list.
   public var modalities: [Modality] { queries.first?.modalities ?? [] }
 
+  /// How queries are rebalanced; nil without layers.
+  public var options: RollingQueryOptions? { queries.first?.options }
+
   /// Notes a batch of a layer; see `RollingQuery.observe`.
   public mutating func observe(
     layer: Int, queries rows: Tensor, keys: Tensor, _ observations: [AttentionBalance.Observation]

@@ -9,6 +9,8 @@ public enum RollingQueryError: DescribedError {
   case cannotFold(layer: Int, reason: String)
   case wrongShape(path: String, tensor: String, found: [Int], expected: [Int])
   case impossibleBuffer(path: String, tensor: String, reason: String)
+  case unknownFormat(path: String, found: String, expected: String)
+  case alreadyRotated(path: String)
 
   /// The cases, by their word in machine-readable output.
   public enum Code: String, CaseIterable, Sendable {
@@ -18,6 +20,8 @@ public enum RollingQueryError: DescribedError {
     case cannotFold = "rollingq_cannot_fold"
     case wrongShape = "rollingq_wrong_shape"
     case impossibleBuffer = "rollingq_impossible_buffer"
+    case unknownFormat = "rollingq_unknown_format"
+    case alreadyRotated = "rollingq_already_rotated"
   }
 
   /// Which case this is.
@@ -29,6 +33,8 @@ public enum RollingQueryError: DescribedError {
     case .cannotFold: .cannotFold
     case .wrongShape: .wrongShape
     case .impossibleBuffer: .impossibleBuffer
+    case .unknownFormat: .unknownFormat
+    case .alreadyRotated: .alreadyRotated
     }
   }
 
@@ -36,7 +42,7 @@ public enum RollingQueryError: DescribedError {
   public var exitStatus: ExitStatus {
     switch self {
     case .unknownLayer, .unknownModality, .tooFewModalities: .usage
-    case .cannotFold: .unsupported
+    case .cannotFold, .unknownFormat, .alreadyRotated: .unsupported
     case .wrongShape, .impossibleBuffer: .data
     }
   }
@@ -44,7 +50,9 @@ public enum RollingQueryError: DescribedError {
   /// The file concerned, if there is one.
   public var path: String? {
     switch self {
-    case .wrongShape(let path, _, _, _), .impossibleBuffer(let path, _, _): path
+    case .wrongShape(let path, _, _, _), .impossibleBuffer(let path, _, _), .unknownFormat(let path, _, _),
+      .alreadyRotated(let path):
+      path
     default: nil
     }
   }
@@ -63,6 +71,10 @@ public enum RollingQueryError: DescribedError {
     case .wrongShape(let path, let tensor, let found, let expected):
       "\(path): buffer \(tensor.inQuotes) has shape \(found.prefix(16)), expected \(expected.prefix(16))"
     case .impossibleBuffer(let path, let tensor, let reason): "\(path): buffer \(tensor.inQuotes): \(reason)"
+    case .unknownFormat(let path, let found, let expected):
+      "\(path): rotated queries of format \(found.inQuotes), expected \(expected.inQuotes)"
+    case .alreadyRotated(let path):
+      "\(path): the model has rotated queries of its own, and one file of them is all it can have"
     }
   }
 
@@ -73,6 +85,8 @@ public enum RollingQueryError: DescribedError {
     case .unknownModality: "name modalities whose rows have a role of their own, or text"
     case .tooFewModalities: "name at least two modalities"
     case .cannotFold: "keep the rotation beside the weights, in the file of buffers"
+    case .unknownFormat: "train with this version, or use the version that wrote the file"
+    case .alreadyRotated: "take the model that was trained first, before its queries were rotated"
     case .wrongShape, .impossibleBuffer: "use the file of a model with the same layers, heads and modalities"
     }
   }

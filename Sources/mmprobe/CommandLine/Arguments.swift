@@ -35,7 +35,10 @@ final class Arguments {
   }
 
   /// Whether an option was given.
-  func isGiven<Value>(_ option: Option<Value>) -> Bool { texts[option.declaration.name] != nil }
+  func isGiven<Value>(_ option: Option<Value>) -> Bool { isGiven(name: option.declaration.name) }
+
+  /// Whether the option of this long name was given.
+  func isGiven(name: String) -> Bool { texts[name] != nil }
 
   /// The one value of a positional argument.
   subscript(positional: Positional) -> String {

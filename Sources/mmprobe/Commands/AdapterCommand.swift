@@ -179,6 +179,7 @@ struct AdapterCommand: Command {
     let adapter = try StoredAdapter(folder: folder, for: Support.checkpoint(model ?? ""))
     let plain = try adapter.extracting(Modality(rawValue: modality ?? ""))
     try plain.plan.write(plain.tensors, to: target)
+    try adapter.copyRotations(to: target)
     try report("extracted", plain.plan.slots.count, console)
   }
 

@@ -9,6 +9,11 @@ struct CompareCommand: Command {
   static let summary = "how two runs over the same samples differ, with intervals"
   static let discussion = """
     Takes two run folders of 'mmprobe attention', of 'contribution' or of 'eval'.
+    A RUN with stars, in quotes, is a set of runs such as trainings with other
+    seeds: two sets are paired by what the stars stand for, a single run with each
+    of a set. Intervals and tests then count runs and samples as drawn at random,
+    and the smallest difference that could have been found is told.
+
     Samples with the same name, text, media and answer are paired; every quantity
     gets the mean of B - A over the pairs with its interval, a p value and one that
     is corrected (Holm) for all tests of its table: shares by group, shares by layer
@@ -27,16 +32,21 @@ struct CompareCommand: Command {
   enum Cluster: String, CaseIterable, Sendable { case image, audio, video, none }
 
   static let runs = Positional(name: "RUN", count: .oneOrMore, help: "two run folders, before and after")
+  /// How results are printed.
+  enum Format: String, CaseIterable, Sendable { case table, json, csv }
+
   static let pairing = Option<Comparison.Pairing>.choice(
     "pair", "BY", default: .content, "what makes two samples the same one")
   static let failures = Option<[String]>.texts("fail-if", "EXPR", "end with status 3 if this holds")
   static let cluster = Option<Cluster?>.choice(
     "cluster-key", "MEDIUM", absence: "as in the first run", "resample all samples of one medium together")
+  static let format = Option<Format?>.choice("format", "FORM", absence: "table", "how results are printed")
   static let output = Option<String?>.text("output", short: "o", "FILE", "HTML report to write")
   static let positionals = [runs]
   static let options = [
     pairing.declaration, failures.declaration, IntervalOptions.interval.declaration, cluster.declaration,
     IntervalOptions.confidence.declaration, IntervalOptions.replicates.declaration, output.declaration,
+    format.declaration,
   ]
   static let examples = [
     Example(
@@ -50,6 +60,9 @@ struct CompareCommand: Command {
     Example(
       purpose: "The same questions about clean and noisy media",
       line: "compare runs/clean runs/noisy --pair id --json"),
+    Example(
+      purpose: "Ten trainings against ten, those of the same seed paired",
+      line: "compare 'runs/lora-*/eval' 'runs/moka-*/eval' --cluster-key image"),
   ]
 
   private let runs: [String]
@@ -59,6 +72,7 @@ struct CompareCommand: Command {
   private var interval: AttentionDefinition.Interval
   private let cluster: Cluster?
   private let output: String?
+  private let format: Format?
   private let conflict: UsageError?
 
   init(_ arguments: Arguments) throws(UsageError) {
@@ -79,6 +93,7 @@ struct CompareCommand: Command {
       replicates: try arguments[IntervalOptions.replicates])
     cluster = try arguments[Self.cluster]
     output = try arguments[Self.output]
+    format = try arguments[Self.format]
     conflict =
       interval.method == .t && arguments.isGiven(IntervalOptions.replicates)
       ? .conflict(reason: "--replicates is for --ci bootstrap", remedy: "leave one of them out") : nil
@@ -86,7 +101,10 @@ struct CompareCommand: Command {
 
   func validate() throws(UsageError) {
     if runs.count < 2 { throw .missingArgument(name: "a second RUN", command: Self.name) }
-    if runs.count > 2 { throw .extraArgument(found: runs[2], command: Self.name) }
+    if runs.count > 2 {
+      throw .conflict(
+        reason: "compare takes two RUNs, found \(runs.count)", remedy: "put a name with stars in quotes")
+    }
     if let conflict { throw conflict }
   }
 
@@ -103,10 +121,12 @@ struct CompareCommand: Command {
       try AtomicFile.write(
         ComparisonReport(comparison, checks: checks).html, to: URL(fileURLWithPath: output))
     }
-    if console.wantsJSON {
+    switch format ?? (console.wantsJSON ? .json : .table) {
+    case .json:
       let tool = AttentionContext.Tool(version: Version.number, commit: BuildFacts.commit)
       try console.document(comparison.json(tool: tool, checks: checks))
-    } else {
+    case .csv: try console.write(comparison.csv)
+    case .table:
       try console.write(comparison.terminalText)
       for check in checks { try console.line(Self.text(check.expression, check.outcome)) }
     }

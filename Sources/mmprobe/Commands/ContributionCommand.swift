@@ -28,8 +28,8 @@ struct ContributionCommand: Command {
   static let highlights = AttentionCommand.highlights
   static let positionals = [model]
   static let options =
-    DataOptions.declarations + SampleOptions.declarations + ContributionOptions.declarations
-    + [highlights.declaration] + RunOptions.declarations
+    DataOptions.declarations + SampleOptions.declarations + AdapterOptions.declarations
+    + ContributionOptions.declarations + [highlights.declaration] + RunOptions.declarations
   static let examples = [
     Example(
       purpose: "Shapley values of image, sound and question over 200 questions",
@@ -48,6 +48,7 @@ struct ContributionCommand: Command {
   ]
 
   private let model: String
+  private let adapter: AdapterOptions
   private let data: DataOptions
   private let sample: SampleOptions
   private let what: ContributionOptions
@@ -56,6 +57,7 @@ struct ContributionCommand: Command {
 
   init(_ arguments: Arguments) throws(UsageError) {
     model = try arguments[Self.model]
+    adapter = try AdapterOptions(arguments)
     data = try DataOptions(arguments)
     sample = try SampleOptions(arguments)
     what = try ContributionOptions(arguments)
@@ -81,7 +83,7 @@ struct ContributionCommand: Command {
   }
 
   func run(_ session: Session) throws -> ExitStatus {
-    let checkpoint = try Support.checkpoint(model)
+    let checkpoint = try adapter.checkpoint(model)
     let source = try SampleSource(data, sample, checkpoint)
     let definition = try what.definition(
       checkpoint.model, hasAnswers: source.hasAnswers, seed: session.globals.seed)

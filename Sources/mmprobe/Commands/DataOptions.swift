@@ -23,13 +23,14 @@ struct DataOptions {
   /// The data file.
   let path: String?
   private let format: DataSet.Format?
-  private let options: DataSet.MediaOptions
+  /// Where media are looked for.
+  let media: DataSet.MediaOptions
   private let limit: Int?
 
   init(_ arguments: Arguments) throws(UsageError) {
     path = try arguments[Self.data]
     format = try arguments[Self.format]
-    options = DataSet.MediaOptions(
+    media = DataSet.MediaOptions(
       table: try arguments[Self.media].map { URL(fileURLWithPath: $0) },
       root: try arguments[Self.mediaRoot].map { URL(fileURLWithPath: $0, isDirectory: true) })
     limit = try arguments[Self.count]
@@ -45,9 +46,17 @@ struct DataOptions {
     if path == "-" {
       let bytes = try FileHandle.standardInput.readToEnd() ?? Data()
       return try DataSet(
-        bytes: [UInt8](bytes), url: URL(fileURLWithPath: "standard input"), format: format, media: options)
+        bytes: [UInt8](bytes), url: URL(fileURLWithPath: "standard input"), format: format, media: media)
     }
-    return try DataSet(URL(fileURLWithPath: path ?? ""), format: format, media: options)
+    return try DataSet(URL(fileURLWithPath: path ?? ""), format: format, media: media)
+  }
+
+  /// Where media are looked for, for the configuration of a run.
+  var mediaSettings: JSONValue {
+    [
+      "file": media.table.map { .string($0.lastPathComponent) } ?? .null,
+      "root": media.root.map { .string($0.lastPathComponent) } ?? .null,
+    ]
   }
 
   /// How many samples of the data are used.

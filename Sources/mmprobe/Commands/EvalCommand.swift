@@ -25,8 +25,9 @@ struct EvalCommand: Command {
     plus sign between. Each condition is compared with the first one, sample by
     sample: mean difference with its interval, and McNemar's exact test.
 
-    With -o the run folder holds config.json, samples.jsonl with every answer and
-    result.json. A first interrupt finishes the batch and saves; --resume goes on.
+    With -o the run folder holds config.json, samples.jsonl with every answer,
+    result.json and report.html. A first interrupt finishes the batch and saves;
+    --resume goes on.
     'mmprobe compare' compares two such runs. A record that cannot be used is an
     error.
     """
@@ -225,6 +226,8 @@ struct EvalCommand: Command {
     }
     let summary = EvaluationSummary(context, try EvaluationRun.read(folder.url).records)
     try folder.write(summary.json, to: EvaluationRun.resultName)
+    let html = EvaluationReport(summary).html
+    try folder.write(to: EvaluationReport.name) { try AtomicFile.write(html, to: $0) }
     try folder.finish(.complete)
     try show(summary, console)
     return .success

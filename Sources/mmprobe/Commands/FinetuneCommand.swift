@@ -27,6 +27,8 @@ struct FinetuneCommand: Command {
   static let validation = Option<String?>.text(
     "validation", "FILE", notes: "default none: no best/ and no early stop",
     "records that choose the best weights")
+  static let validationMedia = Option<String?>.text(
+    "validation-media", "FILE", notes: "default as --media", "media rows of the validation records")
   static let metric = Option<FinetuneOptions.Metric>.choice(
     "metric", "NAME", default: .loss, "figure on the validation records that counts")
   static let answerLimit = Option<Int>.integer(
@@ -50,7 +52,8 @@ struct FinetuneCommand: Command {
   static let dryRun = Option<Bool>.flag("dry-run", "stop before the first step; writes nothing")
   static let positionals = [method, Positional.model]
   static let options =
-    DataOptions.declarations + [validation.declaration] + FinetuneArguments.declarations + [
+    DataOptions.declarations + [validation.declaration, validationMedia.declaration]
+    + FinetuneArguments.declarations + RebalanceOptions.declarations + [
       metric.declaration, answerLimit.declaration, lengthLimit.declaration, survey.declaration,
       logInterval.declaration, evaluationInterval.declaration, saveInterval.declaration,
       patience.declaration, output.declaration, resume.declaration, overwrite.declaration,
@@ -76,7 +79,9 @@ struct FinetuneCommand: Command {
   private let model: String
   private let data: DataOptions
   private let validation: String?
+  private let validationMedia: String?
   private let what: FinetuneArguments
+  private let rebalance: RebalanceOptions
   private let metric: FinetuneOptions.Metric
   private let answerLimit: Int
   private let lengthLimit: Int?
@@ -93,7 +98,9 @@ struct FinetuneCommand: Command {
     model = try arguments[Positional.model]
     data = try DataOptions(arguments)
     validation = try arguments[Self.validation]
+    validationMedia = try arguments[Self.validationMedia]
     what = try FinetuneArguments(arguments)
+    rebalance = try RebalanceOptions(arguments)
     metric = try arguments[Self.metric]
     answerLimit = try arguments[Self.answerLimit]
     lengthLimit = try arguments[Self.lengthLimit]
@@ -117,6 +124,7 @@ struct FinetuneCommand: Command {
         command: Self.name)
     }
     try what.validate(method)
+    try rebalance.validate()
     try data.requireData(Self.name)
     if data.path == "-" {
       throw .conflict(reason: "--data - is read once, training reads records again", remedy: "give a file")
@@ -125,6 +133,10 @@ struct FinetuneCommand: Command {
     if resumes && overwrites {
       throw .conflict(
         reason: "--resume and --overwrite exclude each other", remedy: "leave one of them out")
+    }
+    if validation == nil && validationMedia != nil {
+      throw .conflict(
+        reason: "--validation-media is for validation records", remedy: "give --validation FILE")
     }
     if validation == nil && (metric != .loss || patience != nil) {
       throw .conflict(
@@ -147,8 +159,12 @@ struct FinetuneCommand: Command {
     (options.driver.saveInterval, options.driver.patience) = (intervals.save, patience)
     let training = FinetuneData(
       records, count: data.count(of: records), for: checkpoint, options: options, lengthLimit: lengthLimit)
+    options.rebalancing = rebalance.rebalancing(
+      media: checkpoint.model.modalities, seed: session.globals.seed)
+    var validationOptions = data.media
+    if let validationMedia { validationOptions.table = URL(fileURLWithPath: validationMedia) }
     let other = try validation.map { path in
-      let records = try DataSet(URL(fileURLWithPath: path), format: nil)
+      let records = try DataSet(URL(fileURLWithPath: path), format: nil, media: validationOptions)
       return FinetuneData(
         records, count: records.count, for: checkpoint, options: options, lengthLimit: lengthLimit)
     }
@@ -159,11 +175,18 @@ struct FinetuneCommand: Command {
     if survey.count == training.count && survey.withMedia == 0 && word == "moka" {
       throw FinetuneError.noMedia(path: training.data.url.path, method: "moka")
     }
+    if let rebalancing = options.rebalancing, survey.count == training.count,
+      survey.count(withAll: rebalancing.modalities) == 0
+    {
+      throw FinetuneError.neverTogether(
+        path: training.data.url.path, modalities: rebalancing.modalities.map(\.rawValue))
+    }
     // A resumed run has been described before.
-    let folder = try isDryRun ? nil : openFolder(checkpoint, training, other, session)
+    let folder = try isDryRun ? nil : openFolder(checkpoint, training, other, options, session)
     if folder?.isResumed != true {
       let report = FinetuneReport(
-        task: task, survey: survey, records: training.count, use: try task.mediaUse(limit: 8),
+        task: task, rebalancing: options.rebalancing, survey: survey, records: training.count,
+        use: try task.mediaUse(limit: 8),
         trial: try task.trial(parameters), steps: options.driver.schedule.total)
       try show(report, console)
     }
@@ -186,14 +209,27 @@ struct FinetuneCommand: Command {
   }
 
   private func openFolder(
-    _ checkpoint: Checkpoint, _ training: FinetuneData, _ other: FinetuneData?, _ session: Session
+    _ checkpoint: Checkpoint, _ training: FinetuneData, _ other: FinetuneData?, _ options: FinetuneOptions,
+    _ session: Session
   ) throws -> RunFolder {
     var hashes = try checkpoint.fileHashes().map { ("model/" + $0.name, JSONValue.string($0.sha256)) }
     hashes.append(("train", .string(training.data.sha256)))
     if let other { hashes.append(("validation", .string(other.data.sha256))) }
+    var settings = settings
+    settings["rebalance"] = options.rebalancing?.json ?? .null
     let configuration = JSONObject([
       ("command", "finetune"), ("method", .string(word)), ("model", .string(Support.name(model))),
       ("data", .string(training.data.url.lastPathComponent)), ("count", .integer(training.count)),
+      ("media", data.mediaSettings),
+      (
+        "validation",
+        other.map {
+          [
+            "data": .string($0.data.url.lastPathComponent),
+            "media": validationMedia.map { .string(Support.name($0)) } ?? .null,
+          ]
+        } ?? .null
+      ),
       ("seed", .integer(session.globals.seed)), ("options", .object(settings)),
       ("sha256", .object(JSONObject(hashes))),
     ])
@@ -254,6 +290,7 @@ struct FinetuneCommand: Command {
       console.note("stopped after \(steps) steps; go on with:\n  \(Support.resumeLine(session.commandLine))")
       return .stopped
     }
+    try Support.writeTrainingReport(folder)
     try folder.finish(.complete, notes: notes)
     try finish(driver, latest, console)
     return .success

@@ -7,6 +7,7 @@ import TokenModel
 /// What `mmprobe finetune` says before its first step.
 struct FinetuneReport {
   let task: FinetuneTask
+  let rebalancing: FinetuneOptions.Rebalancing?
   let survey: FinetuneData.Survey
   /// Records in all.
   let records: Int
@@ -39,6 +40,13 @@ struct FinetuneReport {
       }
       lines.append(
         "  \(kind ?? "LoRA") of rank \(ranks) around \(Support.counted(plan.modules.count, "layer"))")
+    }
+    if let rebalancing {
+      lines.append(
+        "rebalance  RollingQ in \(rebalancing.layers.count == 1 ? "layer" : "layers") "
+          + Set(rebalancing.layers).sorted().map(String.init).joined(separator: ", ") + " between "
+          + rebalancing.modalities.map(\.rawValue).joined(separator: " and ")
+          + ", after every \(Support.counted(task.stepsPerEpoch, "step"))")
     }
     let read = survey.count < records ? ", \(Support.grouped(survey.count)) of them read" : ""
     let mean = survey.count == 0 ? "" : Self.means(survey)
@@ -81,6 +89,11 @@ struct FinetuneReport {
     if survey.count > 0 && survey.withMedia == 0 && !task.parts.isEmpty {
       warnings.append("none of the records read has media")
     }
+    if let rebalancing, survey.count(withAll: rebalancing.modalities) == 0 {
+      warnings.append(
+        "none of the records read has \(rebalancing.modalities.map(\.rawValue).joined(separator: " and ")) together: "
+          + "without such records nothing is rotated")
+    }
     if let available = MachineFacts.availableMemory, peakBytes > available + ProcessMemory.current.resident {
       warnings.append(
         "more memory may be needed than there is; try --activation-checkpointing or a smaller --batch")
@@ -102,6 +115,7 @@ struct FinetuneReport {
     return [
       "trainable": .integer(trained), "parameters": .integer(total), "parts": .array(parts),
       "layers": task.plan.map { .array($0.modules.map { .string($0.site.moduleName) }) } ?? .null,
+      "rebalance": rebalancing?.json ?? .null,
       "records": .integer(records), "records_read": .integer(survey.count),
       "records_with_media": .integer(survey.withMedia), "tokens": .object(JSONObject(roles)),
       "labels": .integer(survey.labels), "longest": .integer(survey.longest),

@@ -76,6 +76,12 @@ enum Support {
     )
   }
 
+  /// Writes the curves of a training run into its folder.
+  static func writeTrainingReport(_ folder: RunFolder) throws {
+    let html = TrainingReport(try TrainingLog(folder.url)).html
+    try folder.write(to: TrainingLog.reportName) { try AtomicFile.write(html, to: $0) }
+  }
+
   /// The same command line with `--resume`, for a shell.
   static func resumeLine(_ words: [String]) -> String {
     let kept = words.filter { $0 != "--overwrite" && $0 != "--resume" } + ["--resume"]

@@ -122,6 +122,7 @@ struct TrainCommand: Command {
         "stopped after \(steps) steps; go on with:\n  \(Support.resumeLine(session.commandLine))")
       return .stopped
     }
+    try Support.writeTrainingReport(folder)
     try folder.finish(.complete, notes: notes)
     let best = driver.best
     if console.wantsJSON {
