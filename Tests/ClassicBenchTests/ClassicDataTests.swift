@@ -11,17 +11,21 @@ import XCTest
 final class ClassicDataTests: XCTestCase {
   private let source = Fixtures.url("../../datasets/avdigits").standardizedFileURL
 
-  private func copy() throws -> TemporaryFolder {
-    let folder = try TemporaryFolder()
+  private func copy() throws -> TemporaryDirectory {
+    let folder = try TemporaryDirectory()
     for name in try FileManager.default.contentsOfDirectory(atPath: source.path) {
-      try FileManager.default.copyItem(at: source.appendingPathComponent(name), to: folder.url(name))
+      try FileManager.default.copyItem(at: source.appendingPathComponent(name), to: url(folder, name))
     }
     return folder
   }
 
-  private func code(_ folder: TemporaryFolder, _ modalities: [Modality]) -> String? {
+  private func url(_ folder: TemporaryDirectory, _ name: String) -> URL {
+    URL(fileURLWithPath: folder.path).appendingPathComponent(name)
+  }
+
+  private func code(_ folder: TemporaryDirectory, _ modalities: [Modality]) -> String? {
     do {
-      _ = try AVDigitsData.read(URL(fileURLWithPath: folder.path("")), modalities: modalities)
+      _ = try AVDigitsData.read(URL(fileURLWithPath: folder.path), modalities: modalities)
       return nil
     } catch let error as ClassicDataError {
       XCTAssertNotNil(error.errorDescription)
@@ -56,7 +60,7 @@ final class ClassicDataTests: XCTestCase {
   func testMissingFilesAreNamed() throws {
     for name in ["dataset.json", "train.safetensors", "vocab.json", "val.jsonl"] {
       let folder = try copy()
-      try FileManager.default.removeItem(at: folder.url(name))
+      try FileManager.default.removeItem(at: url(folder, name))
       XCTAssertEqual(code(folder, [.image, .text]), "classic_missing_file", name)
     }
     XCTAssertEqual(code(try copy(), [.video]), "classic_unknown_modality")
@@ -69,31 +73,31 @@ final class ClassicDataTests: XCTestCase {
     ]
     for text in documents {
       let folder = try copy()
-      try Data(text.utf8).write(to: folder.url("dataset.json"))
+      try Data(text.utf8).write(to: url(folder, "dataset.json"))
       XCTAssertEqual(code(folder, [.image]), "classic_wrong_document", text)
     }
     let folder = try copy()
-    try Data(#"{"a": 1}"#.utf8).write(to: folder.url("vocab.json"))
+    try Data(#"{"a": 1}"#.utf8).write(to: url(folder, "vocab.json"))
     XCTAssertEqual(code(folder, [.text]), "classic_wrong_document")
   }
 
   func testRowsLabelsAndShapesAreChecked() throws {
     let short = try copy()
-    let lines = String(decoding: try Data(contentsOf: short.url("val.jsonl")), as: UTF8.self).split(
+    let lines = String(decoding: try Data(contentsOf: url(short, "val.jsonl")), as: UTF8.self).split(
       separator: "\n")
-    try Data(lines.dropLast().joined(separator: "\n").utf8).write(to: short.url("val.jsonl"))
+    try Data(lines.dropLast().joined(separator: "\n").utf8).write(to: url(short, "val.jsonl"))
     XCTAssertEqual(code(short, [.text]), "classic_wrong_rows")
     XCTAssertNil(code(short, [.image]), "clues are not asked for")
 
     let classes = try copy()
     try Data(
       #"{"classes": ["a", "b"], "normalisation": {"image": {"mean": 0, "std": 1}}}"#.utf8
-    ).write(to: classes.url("dataset.json"))
+    ).write(to: url(classes, "dataset.json"))
     XCTAssertEqual(code(classes, [.image]), "classic_label_out_of_range")
 
     // The images get another shape with as many elements.
     let shape = try copy()
-    let file = shape.url("test.safetensors")
+    let file = url(shape, "test.safetensors")
     var bytes = try Data(contentsOf: file)
     let range = try XCTUnwrap(bytes.range(of: Data("[382,1,8,8]".utf8)))
     bytes.replaceSubrange(range, with: Data("[382,64,1] ".utf8))

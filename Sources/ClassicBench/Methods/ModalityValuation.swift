@@ -17,8 +17,8 @@ import TensorCore
 /// arXiv:2309.06255, equations 2 to 8; the numbers of copies are the authors' code.
 ///
 /// Departs from the papers in that an epoch has as many steps as for every other method: the items that are seen again and
-/// the plain ones are mixed, and the epoch ends when its steps are done. Departs from the benchmark's code, which keeps the values of the first batch for all others, gives every subset the
-/// profit 1, and sets inputs to 0 in place of features.
+/// the plain ones are mixed, and the epoch ends when its steps are done. Departs from the benchmark's code, which keeps the
+/// values of the first batch for all others, gives every subset the profit 1, and sets inputs to 0 in place of features.
 final class ModalityValuation: ImbalanceMethod {
   static let id = "modality-valuation"
   static let name = "Modality-valuation"
