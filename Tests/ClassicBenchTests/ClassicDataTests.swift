@@ -49,12 +49,14 @@ final class ClassicDataTests: XCTestCase {
       XCTAssertEqual(mean, 0, accuracy: 0.01)
       XCTAssertEqual(square, 1, accuracy: 0.02)
     }
-    // Each clue has as many words as are counted.
-    let clues = data.test.inputs[2]
-    XCTAssertTrue(
-      (0..<clues.shape[0]).allSatisfy { row in
-        clues.doubleValues[row * clues.columns..<(row + 1) * clues.columns].reduce(0, +) >= 2
-      })
+    // Each clue counts as many words as its line has.
+    let lines = String(
+      decoding: try Data(contentsOf: source.appendingPathComponent("test.jsonl")), as: UTF8.self
+    )
+    .split(separator: "\n")
+    let texts = try lines.map { try XCTUnwrap(JSONValue(parsing: [UInt8]($0.utf8))["text"]?.stringValue) }
+    let counts = data.test.inputs[2].hostRows().map { $0.reduce(0, +) }
+    XCTAssertEqual(counts, texts.map { Float($0.split(separator: " ").count) })
   }
 
   func testMissingFilesAreNamed() throws {

@@ -92,7 +92,7 @@ final class BenchCommandTests: XCTestCase {
     let folder = try TemporaryFolder()
     let cases: [(methods: String, more: String, status: ExitStatus, text: String)] = [
       (#"{"id": "ogn"}"#, "", .data, "\"ogm\""),
-      (#"{"id": "ogm", "alfa": 1}"#, "", .data, "\"alpha\""),
+      (#"{"id": "ogm", "alpah": 1}"#, "", .data, "\"alpha\""),
       (#"{"id": "ogm", "alpha": -1}"#, "", .data, "alpha"),
       (#"{"id": "joint"}, {"id": "joint"}"#, "", .data, "label"),
       (#"{"id": "joint", "label": "../x"}"#, "", .data, "letters"),

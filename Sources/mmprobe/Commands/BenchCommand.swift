@@ -49,7 +49,7 @@ struct BenchCommand: Command {
   ]
 
   private enum Action: String, CaseIterable { case list, run }
-  private let action: Action
+  private let word: String
   private let path: String?
   private let preset: BenchPreset?
   private let isQuick: Bool
@@ -61,11 +61,7 @@ struct BenchCommand: Command {
   private let isDry: Bool
 
   init(_ arguments: Arguments) throws(UsageError) {
-    let word = try arguments[Self.action]
-    guard let action = Action(rawValue: word) else {
-      throw .badValue(option: "ACTION", found: word, expected: "list or run", command: Self.name)
-    }
-    self.action = action
+    word = try arguments[Self.action]
     path = arguments.optional(Self.experiment)
     preset = try arguments[Self.preset]
     isQuick = try arguments[Self.quick]
@@ -77,12 +73,20 @@ struct BenchCommand: Command {
     isDry = try arguments[Self.dryRun]
   }
 
+  /// What is asked for.
+  private func action() throws(UsageError) -> Action {
+    guard let action = Action(rawValue: word) else {
+      throw .badValue(option: Self.action.name, found: word, expected: "list or run", command: Self.name)
+    }
+    return action
+  }
+
   func validate() throws(UsageError) {
     if resumes && overwrites {
       throw .conflict(
         reason: "--resume and --overwrite exclude each other", remedy: "leave one of them out")
     }
-    switch action {
+    switch try action() {
     case .list:
       if let path { throw .extraArgument(found: path, command: Self.name) }
       if output != nil || resumes || overwrites || isDry || preset != nil || isQuick || data != nil
@@ -105,7 +109,7 @@ struct BenchCommand: Command {
   }
 
   func run(_ session: Session) throws -> ExitStatus {
-    switch action {
+    switch try action() {
     case .list: return try list(session.console)
     case .run: return try compare(session)
     }
