@@ -1,11 +1,26 @@
 import Foundation
 import RunKit
+import Synchronization
 import TensorCore
 import TestSupport
 import TokenModel
 import XCTest
 
 @testable import ClassicBench
+
+/// The largest relative difference of every case that was compared in this process, for the table of methods.
+final class GoldenRecord: Sendable {
+  static let shared = GoldenRecord()
+  private let differences = Mutex<[String: Double]>([:])
+
+  /// Forgets all cases.
+  func reset() { differences.withLock { $0 = [:] } }
+  func add(_ name: String, difference: Double) {
+    differences.withLock { $0[name] = max($0[name] ?? 0, difference) }
+  }
+  /// Of a case; nil if it was not compared.
+  func difference(_ name: String) -> Double? { differences.withLock { $0[name] } }
+}
 
 /// One case of `Tests/Fixtures/classic`: every tensor in its file must be compared or used as an input.
 final class ClassicOracle {
@@ -77,11 +92,15 @@ final class ClassicOracle {
     try compare(found.detached.doubles, name, file: path, line: line)
   }
 
+  /// Leaves tensors to another run of the same case.
+  func leave(_ isOther: (String) -> Bool) { used.formUnion(file.names.filter(isOther)) }
+
   /// Fails for every tensor that was neither compared nor used, and prints what was done.
   func finish(file path: StaticString = #filePath, line: UInt = #line) {
     let missing = file.names.filter { compared[$0] == nil && !used.contains($0) }
     XCTAssertEqual(missing, [], "\(name): tensors not compared", file: path, line: line)
     XCTAssertGreaterThan(compared.count, 0, file: path, line: line)
+    GoldenRecord.shared.add(name, difference: worst.share)
     print(
       "oracle classic/\(name): \(compared.count) tensors, \(compared.values.reduce(0, +)) elements compared; "
         + "largest relative difference \(worst.share) in \(worst.name); inputs \(used.subtracting(compared.keys).count)"

@@ -26,6 +26,33 @@ final class GoldenBaselineTests: XCTestCase {
     }
   }
 
+  /// Runs of one modality each are the case of the ensemble, branch by branch.
+  func testUnimodal() throws {
+    for count in 2...3 {
+      for index in 0..<count {
+        let run = try GoldenRun("unimodal_m\(count)", Unimodal(modality: index))
+        let name = run.model.names[index]
+        for k in 0..<2 {
+          let result = run.compute(try run.batch(k), at: StepPlace(step: k, batch: k, batchesPerEpoch: 2))
+          try run.oracle.compare([try result.loss(name)], "step\(k).loss.\(name)")
+          try run.oracle.compare(result.forward.feature(index), "step\(k).h.\(name)")
+          try run.oracle.compare(result.forward.unimodalHead(index), "step\(k).u.\(name)")
+          for (parameter, gradient) in result.rawGradients {
+            try run.oracle.compare(gradient, "step\(k).grad.\(parameter)")
+          }
+          run.optimizer.step(
+            run.parameters.names.map { result.gradients[$0] },
+            learningRate: run.oracle.description["optimizer"]?["lr"]?.doubleValue ?? 0)
+          for parameter in run.parameters.names where parameter.contains(".\(name).") {
+            try run.oracle.compare(run.parameters[parameter], "after\(k + 1).\(parameter)")
+          }
+        }
+        run.oracle.leave { !$0.contains(".\(name)") }
+        run.oracle.finish()
+      }
+    }
+  }
+
   /// A single run of one modality moves its own branch as the ensemble does, and nothing else.
   func testUnimodalIsOneBranchOfTheEnsemble() throws {
     let run = try GoldenRun("unimodal_m2", UnimodalEnsemble())

@@ -12,7 +12,9 @@ import TokenModel
 /// | `seeds` | how many seeds, counted from `first_seed` (that of the command line) |
 /// | `methods` | a list of objects with `id`, an optional `label`, and the options of the method |
 /// | `reference` | the label that others are compared with; the first method unless given |
-/// | `training` | `epochs`, `batch_size`, `learning_rate`, `momentum`, `weight_decay`, `decay_interval`, `decay_factor`, `patience`, `held_out_share` |
+/// | `training` | `epochs`, `batch_size`, `learning_rate`, `momentum`, `weight_decay`, `decay_interval`, `decay_factor`, `patience`, `held_out_share`, `selection` |
+///
+/// `selection` says which weights are tested: those of the best `validation` accuracy (the default), or the `last`.
 public struct BenchExperiment {
   /// The heads that an experiment can ask for.
   enum Fusion: String, CaseIterable {
@@ -140,6 +142,7 @@ public struct BenchExperiment {
     plan.decayFactor = try reader.number("decay_factor", in: 1e-6...1, default: plan.decayFactor)
     plan.patience = try reader.optionalInteger("patience", in: 1...100_000)
     plan.heldOutShare = try reader.number("held_out_share", in: 0.01...0.9, default: plan.heldOutShare)
+    plan.selection = try reader.choice("selection", default: plan.selection)
     return plan
   }
 }

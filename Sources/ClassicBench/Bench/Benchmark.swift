@@ -5,8 +5,8 @@ import TokenModel
 
 /// Runs every method of an experiment with every seed, and compares them on the test split.
 ///
-/// Each run has a folder of its own below that of the benchmark. Weights are chosen on validation samples; the test split
-/// is read once, after training.
+/// Each run has a folder of its own below that of the benchmark. The last weights are tested, or those with the best
+/// validation accuracy, as the experiment says; the test split is read once, after training.
 public struct Benchmark {
   /// What a run did, for progress.
   public enum Event {
@@ -135,11 +135,16 @@ public struct Benchmark {
     guard try single(UnimodalEnsemble(), label: label, seed: seed, in: folder, mode, progress) != nil else {
       return nil
     }
-    let path = Self.place(label, seed, folder).appendingPathComponent("best/parameters.safetensors").path
+    let path = Self.place(label, seed, folder).appendingPathComponent(testedWeights).path
     let file = try SafetensorsFile(path: path)
     let parameters = ParameterSet(teacherModel.initialParameters(seed: seed))
     try parameters.restore(from: file)
     return parameters.named.filter { $0.key.hasPrefix("encoder.") }
+  }
+
+  /// Where a run keeps the weights that are tested.
+  private var testedWeights: String {
+    experiment.plan.selection == .last ? "last/parameters.safetensors" : "best/parameters.safetensors"
   }
 
   private static func place(_ label: String, _ seed: Int, _ folder: RunFolder) -> URL {
@@ -178,7 +183,7 @@ public struct Benchmark {
       try folder.finish(.stopped)
       return nil
     }
-    let chosen = try best(task, folder)
+    let chosen = try tested(task, folder)
     let evaluation = task.evaluation(of: data.test, chosen)
     let result = BenchResult(
       label: label, method: type(of: method).id, seed: seed, modalities: task.model.names, steps: steps,
@@ -192,12 +197,12 @@ public struct Benchmark {
     return result
   }
 
-  /// The weights with the best validation accuracy.
-  private func best(_ task: ClassicTask, _ folder: RunFolder) throws -> ParameterSet {
+  /// The weights that the experiment wants tested.
+  private func tested(_ task: ClassicTask, _ folder: RunFolder) throws -> ParameterSet {
     let names = task.parameters.names.filter { !$0.hasPrefix("method.") }
     let set = ParameterSet(names.compactMap { name in task.parameters[name].map { (name, $0) } })
-    if folder.contains("best/parameters.safetensors") {
-      try set.restore(from: SafetensorsFile(path: folder.url(of: "best/parameters.safetensors").path))
+    if folder.contains(testedWeights) {
+      try set.restore(from: SafetensorsFile(path: folder.url(of: testedWeights).path))
     }
     return set
   }

@@ -4,6 +4,14 @@ import TensorCore
 
 /// The numbers of one training.
 struct TrainingPlan: Equatable {
+  /// Which weights are tested.
+  enum Selection: String, CaseIterable {
+    /// Those with the best accuracy on validation samples.
+    case validation
+    /// Those after the last step.
+    case last
+  }
+
   var epochs = 50
   var batchSize = 64
   var learningRate = 0.01
@@ -16,6 +24,7 @@ struct TrainingPlan: Equatable {
   var patience: Int?
   /// The share of training samples that is held out for methods that need it.
   var heldOutShare = 0.1
+  var selection = Selection.validation
 }
 
 /// Any method on any data set, as a task of the step driver.
