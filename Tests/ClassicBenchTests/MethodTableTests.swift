@@ -201,7 +201,8 @@ final class MethodTableTests: XCTestCase {
   private static let introduction = """
     # Methods of the benchmark
 
-    What `mmprobe bench` can train, and how each method was checked. The table is made by the tests, which run what it names.
+    What `mmprobe bench` can train, and how each method was checked. The table is made by `MethodTableTests`, which
+    runs the cases and mechanisms that it names; the last two checks are those of `ClassicTaskTests`, which go over the same list.
 
     - *Reference cases* in `Tests/Fixtures/classic`, computed in Float64 apart from this program, for two and for three
       modalities: features, logits, losses, figures, gradients before and after the method, parameters after each step.
