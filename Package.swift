@@ -61,6 +61,9 @@ let package = Package(
       name: "AnalysisTests", dependencies: ["Analysis", "TestSupport"],
       swiftSettings: swiftSettings),
     .testTarget(
+      name: "ClassicBenchTests", dependencies: ["ClassicBench", "TestSupport"],
+      swiftSettings: swiftSettings),
+    .testTarget(
       name: "CommandTests", dependencies: ["mmprobe", "Analysis", "PEFT", "TestSupport"],
       swiftSettings: swiftSettings),
   ],

@@ -80,6 +80,23 @@ CK_CLONES void ck_scaled_softmax(const float *a, float shift, float factor, floa
     ck_store(&x, out + i, n - i);
   }
 }
+// factor * (softmax(a) - one-hot label), from the largest of a and the log of the sum of exp(a - largest). The two are taken
+// off one after the other, and the label gets minus the sum of the others: near certainty 1 - p would keep few digits.
+CK_CLONES void ck_cross_entropy_gradient(const float *a, float largest, float log_sum, float factor, size_t label,
+                                         float *out, size_t n) {
+  ck_float16 total = 0;
+  for (size_t i = 0; i < n; i += 16) {
+    ck_float16 x;
+    ck_load(&x, a + i, n - i, -INFINITY);
+    x = x - largest - log_sum;
+    ck_exp16(&x);
+    x *= factor;
+    if (label - i < 16) x[label - i] = 0;
+    total += x;
+    ck_store(&x, out + i, n - i);
+  }
+  out[label] = -ck_lanes_sum(&total);
+}
 
 // weight_out, where it is not null, is added to.
 CK_CLONES void ck_rms_norm_gradient(const float *a, const float *weight, float epsilon, const float *g, float *out,

@@ -62,10 +62,9 @@ CK_CLONES void ck_softmax(const float *a, float *out, size_t n) {
   float inverse = 1.0f / ck_exp_row(a, 1.0f, ck_largest(a, n), out, n);
   for (size_t i = 0; i < n; ++i) out[i] *= inverse;
 }
-CK_CLONES float ck_log_sum_exp(const float *a, size_t n) {
-  float m = ck_max(a, n);
-  // NaN and the infinities are their own result.
-  if (m - m != 0) return m;
+// Log of the sum of exp(a - m), m the largest; 0 where m is NaN or infinite.
+CK_CLONES float ck_log_sum_exp_above(const float *a, float m, size_t n) {
+  if (m - m != 0) return 0;
   ck_float16 total = 0, x;
   for (size_t i = 0; i < n; i += 16) {
     ck_load(&x, a + i, n - i, -INFINITY);
@@ -73,7 +72,12 @@ CK_CLONES float ck_log_sum_exp(const float *a, size_t n) {
     ck_exp16(&x);
     total += x;
   }
-  return m + logf(ck_lanes_sum(&total));
+  return logf(ck_lanes_sum(&total));
+}
+CK_CLONES float ck_log_sum_exp(const float *a, size_t n) {
+  float m = ck_max(a, n);
+  // NaN and the infinities are their own result.
+  return m - m != 0 ? m : m + ck_log_sum_exp_above(a, m, n);
 }
 CK_CLONES void ck_rms_norm(const float *a, const float *weight, float epsilon, float *out, size_t n) {
   float factor = 1.0f / sqrtf(ck_squares(a, 0, n) / (float)n + epsilon);

@@ -191,4 +191,23 @@ final class RowKernelsTests: XCTestCase {
     XCTAssertTrue(values[0][0].isNaN)
     XCTAssertEqual(values[0][1], 5)
   }
+
+  func testCrossEntropyKeepsSmallLossesAndGradients() throws {
+    // The label is far ahead, all logits are far from 0: log-sum-exp rounded as one number would leave a few digits.
+    let rows: [[Float]] = [[1024, 1017, 1015.5], [-300, -311, -309], [40.25, 31, 33]]
+    let tape = Tape()
+    let logits = tape.leaf(Tensor(rows.flatMap { $0 }, shape: [3, 3]))
+    let losses = logits.crossEntropy(labels: [0, 0, 0])
+    let gradients = try XCTUnwrap(tape.gradients(of: losses.mean(), for: [logits]).first ?? nil)
+    for (row, values) in rows.enumerated() {
+      let others = values.dropFirst().map { exp(Double($0) - Double(values[0])) }
+      let rest = others.reduce(0, +)
+      XCTAssertEqual(Double(losses.hostValues()[row]) / log1p(rest), 1, accuracy: 1e-3)
+      let expected = ([-rest] + others).map { $0 / (1 + rest) / 3 }
+      for column in 0..<3 {
+        let found = Double(gradients.hostValues()[3 * row + column])
+        XCTAssertEqual(found / expected[column], 1, accuracy: 2e-6)
+      }
+    }
+  }
 }

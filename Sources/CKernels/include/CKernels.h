@@ -54,6 +54,7 @@ float ck_max(const float *a, size_t n);  // NaN if there is one; -infinity of no
 // One row in, one row out.
 void ck_softmax(const float *a, float *out, size_t n);
 float ck_log_sum_exp(const float *a, size_t n);
+float ck_log_sum_exp_above(const float *a, float m, size_t n);  // log of the sum of exp(a - m), m the largest
 void ck_rms_norm(const float *a, const float *weight, float epsilon, float *out, size_t n);
 void ck_layer_norm(const float *a, const float *weight, const float *bias, float epsilon, float *out, size_t n);
 // Rotate-half rotary embedding of one head of "half" pairs, in place.
@@ -113,6 +114,8 @@ void ck_gelu_tanh_gradient(const float *a, const float *g, float *out, size_t n)
 void ck_softmax_gradient(const float *y, const float *g, float *out, size_t n);
 void ck_log_softmax_gradient(const float *y, const float *g, float *out, size_t n);
 void ck_scaled_softmax(const float *a, float shift, float factor, float *out, size_t n);  // factor * exp(a - shift)
+void ck_cross_entropy_gradient(const float *a, float largest, float log_sum, float factor, size_t label, float *out,
+                               size_t n);
 // One row; the gradients of weight and bias are added to weight_out and bias_out, which may be null. Neither may be the
 // memory of "a" or "g".
 void ck_rms_norm_gradient(const float *a, const float *weight, float epsilon, const float *g, float *out,

@@ -31,32 +31,54 @@ extension Kernels {
     return output
   }
 
+  /// The largest logit of each row, and log Σ exp(logit − largest).
+  static func logSums(_ logits: Tensor) -> (largest: Tensor, above: Tensor) {
+    let largest = unsafe reduceRows(logits) { source, count in unsafe ck_max(source, count) }
+    let above = Tensor(uninitialized: largest.shape)
+    let columns = logits.columns
+    let (source, shift, target) = unsafe (Shared(logits.base), Shared(largest.base), Shared(above.base))
+    Workers.forEachRange(rows: logits.rows, rowsPerChunk: rowsPerChunk(columns: columns)) { range in
+      for row in range {
+        unsafe target.pointer[row] = unsafe ck_log_sum_exp_above(
+          source.pointer + row * columns, shift.pointer[row], columns)
+      }
+    }
+    return (largest, above)
+  }
+
   /// log Σ exp − logit of the label, 0 where the label is negative.
-  static func labelLosses(_ logits: Tensor, _ logSums: Tensor, _ labels: [Int]) -> Tensor {
+  ///
+  /// The largest logit is taken off before the logarithm is added: their sum would round a small loss away.
+  static func labelLosses(_ logits: Tensor, _ sums: (largest: Tensor, above: Tensor), _ labels: [Int])
+    -> Tensor
+  {
     let losses = Tensor(uninitialized: [labels.count])
     for (row, label) in labels.enumerated() {
       unsafe losses.base[row] =
-        label < 0 ? 0 : logSums.base[row] - logits.base[row * logits.columns + label]
+        label < 0
+        ? 0 : sums.largest.base[row] - logits.base[row * logits.columns + label] + sums.above.base[row]
     }
     return losses
   }
 
   /// gradient · (softmax − one-hot label) for each row, 0 where the label is negative.
   static func crossEntropyGradient(
-    _ logits: Tensor, _ logSums: Tensor, _ labels: [Int], _ gradient: Tensor
+    _ logits: Tensor, _ sums: (largest: Tensor, above: Tensor), _ labels: [Int], _ gradient: Tensor
   ) -> Tensor {
-    let factors = Tensor(uninitialized: [labels.count])
-    for (row, label) in labels.enumerated() {
-      unsafe factors.base[row] = label < 0 ? 0 : gradient.base[row]
-    }
-    let output = scaledSoftmax(logits, shifts: logSums, factors: factors)
-    for (row, label) in labels.enumerated() {
-      let line = unsafe output.base + row * logits.columns
-      if label < 0 {
-        // 0 times an infinite exponential is not a number.
-        unsafe line.update(repeating: 0, count: logits.columns)
-      } else {
-        unsafe line[label] -= unsafe factors.base[row]
+    let output = Tensor(uninitialized: logits.shape)
+    let columns = logits.columns
+    let (source, target, factors) = unsafe (Shared(logits.base), Shared(output.base), Shared(gradient.base))
+    let (largest, above) = unsafe (Shared(sums.largest.base), Shared(sums.above.base))
+    Workers.forEachRange(rows: logits.rows, rowsPerChunk: rowsPerChunk(columns: columns)) { range in
+      for row in range {
+        let line = unsafe target.pointer + row * columns
+        if labels[row] < 0 {
+          unsafe line.update(repeating: 0, count: columns)
+        } else {
+          unsafe ck_cross_entropy_gradient(
+            source.pointer + row * columns, largest.pointer[row], above.pointer[row], factors.pointer[row],
+            labels[row], line, columns)
+        }
       }
     }
     return output

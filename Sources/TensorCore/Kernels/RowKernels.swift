@@ -75,9 +75,9 @@ extension Tensor {
     require(labels.count == rows, "\(labels.count) labels for \(rows) rows")
     require(labels.allSatisfy { $0 < columns }, "a label is not below \(columns)")
     let input = detached
-    let logSums = detached.logSumExp().reshaped(to: [rows])
-    return Kernels.labelLosses(input, logSums, labels).recorded(from: [self]) { gradient, _ in
-      [Kernels.crossEntropyGradient(input, logSums, labels, gradient)]
+    let sums = Kernels.logSums(input)
+    return Kernels.labelLosses(input, sums, labels).recorded(from: [self]) { gradient, _ in
+      [Kernels.crossEntropyGradient(input, sums, labels, gradient)]
     }
   }
 

@@ -66,6 +66,8 @@ extension FuzzTarget {
     "ConversionError": "speaks of a folder that is converted already, or into itself; ConvertCommandTests",
     "DriftError": "speaks of two models that do not belong together; ConvertCommandTests",
     "MemoryLimitError": "speaks of a limit on the command line; MemoryLimitTests",
+    "BenchError": "speaks of methods, seeds and folders named on the command line; BenchCommandTests",
+    "ClassicDataError": "speaks of well-formed data that a benchmark cannot use; ClassicDataTests",
     "MeasurementError": "speaks of a run whose samples were all skipped; AttentionCommandTests",
   ]
 }

@@ -1,0 +1,145 @@
+public import Foundation
+public import RunKit
+import TokenModel
+
+/// A benchmark as a JSON file describes it; unknown keys are refused.
+///
+/// | key | meaning |
+/// | --- | --- |
+/// | `data` | the folder of AVDigits, relative to the file |
+/// | `modalities` | of image, audio, text; their order is that of the head |
+/// | `fusion` | concatenation, sum, gated or film; methods may need another |
+/// | `seeds` | how many seeds, counted from `first_seed` (that of the command line) |
+/// | `methods` | a list of objects with `id`, an optional `label`, and the options of the method |
+/// | `reference` | the label that others are compared with; the first method unless given |
+/// | `training` | `epochs`, `batch_size`, `learning_rate`, `momentum`, `weight_decay`, `decay_interval`, `decay_factor`, `patience`, `held_out_share` |
+public struct BenchExperiment {
+  /// The heads that an experiment can ask for.
+  enum Fusion: String, CaseIterable {
+    case concatenation, sum, gated, film
+
+    var head: FusionHead {
+      switch self {
+      case .concatenation: .concatenation
+      case .sum: .sum
+      case .gated: .gated
+      case .film: .film
+      }
+    }
+  }
+
+  /// Everything that was read, defaults included.
+  public let effective: JSONObject
+  /// The folder of the data.
+  public let dataFolder: URL
+  /// Labels of the methods, in order.
+  public var labels: [String] { methods.map(\.label) }
+  /// Seeds of the runs.
+  public let seeds: [Int]
+  /// What the others are compared with.
+  public let reference: String
+  let modalities: [Modality]
+  let fusion: Fusion
+  let methods: [MethodCatalog.Choice]
+  let plan: TrainingPlan
+
+  /// What the command line says beside an experiment.
+  public struct Choices: Sendable {
+    /// Where the experiment does not say `first_seed`.
+    public var firstSeed = 0
+    /// The folder of the data, in place of `data`.
+    public var dataFolder: URL?
+    /// Labels of the methods that are wanted, in place of all.
+    public var labels: [String]?
+
+    /// The experiment as it stands.
+    public init() {}
+  }
+
+  /// Reads an experiment.
+  ///
+  /// - Throws: `FileError`, `ExperimentError`, `BenchError`.
+  public init(_ url: URL, _ choices: Choices = Choices()) throws {
+    try self.init(
+      path: url.path, bytes: FileReader.bytes(of: url, limit: 1 << 22), base: url.deletingLastPathComponent(),
+      choices)
+  }
+
+  /// An experiment that comes with the program; its data are looked for in the current folder.
+  ///
+  /// - Throws: `BenchError`.
+  public init(_ preset: BenchPreset, isQuick: Bool, _ choices: Choices = Choices()) throws {
+    try self.init(
+      path: "preset \(preset.rawValue)", bytes: [UInt8](preset.experiment(isQuick: isQuick).text().utf8),
+      base: URL(fileURLWithPath: FileManager.default.currentDirectoryPath, isDirectory: true), choices)
+  }
+
+  private init(path: String, bytes: [UInt8], base: URL, _ choices: Choices) throws {
+    let reader = try ExperimentReader(path: path, bytes: bytes)
+    let stored = URL(fileURLWithPath: try reader.string("data"), relativeTo: base)
+    dataFolder = (choices.dataFolder ?? stored).standardizedFileURL
+    let names = try reader.strings("modalities")
+    if let twice = names.first(where: { name in names.count { $0 == name } > 1 }) {
+      throw BenchError.repeatedModality(path: path, name: twice)
+    }
+    guard !names.isEmpty else { throw ExperimentError.missingKey(path: path, key: "modalities") }
+    modalities = names.map { Modality(rawValue: $0) }
+    fusion = try reader.choice("fusion", default: .concatenation)
+    let first = try reader.integer("first_seed", in: 0...Int.max - 1000, default: choices.firstSeed)
+    let count = try reader.integer("seeds", in: 1...1000, default: 3)
+    seeds = Array(first..<first + count)
+    plan = try Self.plan(reader.section("training"))
+    let listed = try reader.list("methods") { try MethodCatalog.read($0, modalities: names) }
+    guard let firstLabel = listed.first?.label else {
+      throw ExperimentError.missingKey(path: path, key: "methods")
+    }
+    let labels = listed.map(\.label)
+    if let twice = labels.first(where: { label in labels.count { $0 == label } > 1 }) {
+      throw reader.impossible(
+        "methods", found: "two of \(twice.inQuotes)", expected: "a label of its own for each")
+    }
+    if let odd = labels.first(where: { !Self.isPlain($0) }) {
+      throw reader.impossible("methods", found: odd.inQuotes, expected: "labels of letters, digits, - and _")
+    }
+    for label in choices.labels ?? [] where !labels.contains(label) {
+      throw BenchError.unknownMethod(
+        path: path, id: label, nearest: NameSuggestion.nearest(to: label, in: labels), known: labels)
+    }
+    let chosen = listed.filter { choices.labels?.contains($0.label) ?? true }
+    methods = chosen
+    let stated = try reader.string("reference", default: firstLabel)
+    guard labels.contains(stated) else {
+      throw reader.impossible(
+        "reference", found: stated.inQuotes, expected: "one of \(labels.joined(separator: ", "))")
+    }
+    reference = chosen.contains { $0.label == stated } ? stated : chosen.first?.label ?? stated
+    try reader.finish()
+    var all = reader.effective
+    if let labels = choices.labels { all["chosen_methods"] = .array(labels.map(JSONValue.string)) }
+    effective = all
+  }
+
+  /// Labels name folders.
+  private static func isPlain(_ label: String) -> Bool {
+    !label.isEmpty
+      && label.utf8.allSatisfy { byte in
+        UInt8(ascii: "a")...UInt8(ascii: "z") ~= byte || UInt8(ascii: "A")...UInt8(ascii: "Z") ~= byte
+          || UInt8(ascii: "0")...UInt8(ascii: "9") ~= byte || byte == UInt8(ascii: "-")
+          || byte == UInt8(ascii: "_")
+      }
+  }
+
+  private static func plan(_ reader: ExperimentReader) throws -> TrainingPlan {
+    var plan = TrainingPlan()
+    plan.epochs = try reader.integer("epochs", in: 1...100_000, default: plan.epochs)
+    plan.batchSize = try reader.integer("batch_size", in: 2...100_000, default: plan.batchSize)
+    plan.learningRate = try reader.number("learning_rate", in: 1e-9...100, default: plan.learningRate)
+    plan.momentum = try reader.number("momentum", in: 0...0.999, default: plan.momentum)
+    plan.weightDecay = try reader.number("weight_decay", in: 0...10, default: plan.weightDecay)
+    plan.decayInterval = try reader.optionalInteger("decay_interval", in: 1...100_000)
+    plan.decayFactor = try reader.number("decay_factor", in: 1e-6...1, default: plan.decayFactor)
+    plan.patience = try reader.optionalInteger("patience", in: 1...100_000)
+    plan.heldOutShare = try reader.number("held_out_share", in: 0.01...0.9, default: plan.heldOutShare)
+    return plan
+  }
+}

@@ -1,0 +1,204 @@
+import Foundation
+public import RunKit
+import TensorCore
+import TokenModel
+
+/// Runs every method of an experiment with every seed, and compares them on the test split.
+///
+/// Each run has a folder of its own below that of the benchmark. Weights are chosen on validation samples; the test split
+/// is read once, after training.
+public struct Benchmark {
+  /// What a run did, for progress.
+  public enum Event {
+    /// A run begins, or was done before.
+    case started(label: String, seed: Int, isDone: Bool)
+    /// An epoch of it ended.
+    case epoch(label: String, seed: Int, epoch: Int, of: Int, accuracy: Double)
+  }
+
+  /// How a benchmark ended.
+  public enum Outcome {
+    /// All runs are done.
+    case complete([BenchResult])
+    /// An interrupt stopped it; it can be resumed.
+    case stopped
+  }
+
+  private let experiment: BenchExperiment
+  private let data: ClassicData
+  private let facts: RunFolder.Facts
+
+  /// Reads the data and checks every method against it.
+  ///
+  /// - Throws: `ClassicDataError`, `BenchError.refused`, `SafetensorsError`, `FileError`.
+  public init(_ experiment: BenchExperiment, facts: RunFolder.Facts) throws {
+    (self.experiment, self.facts) = (experiment, facts)
+    data = try AVDigitsData.read(experiment.dataFolder, modalities: experiment.modalities)
+    for choice in experiment.methods {
+      let ingredients = MethodCatalog.Ingredients(
+        teachers: choice.needsTeachers
+          ? Dictionary(
+            uniqueKeysWithValues: teacherModel.initialParameters(seed: 0).map { ($0.name, $0.value) })
+          : [:])
+      _ = try task(choice.make(ingredients), seed: experiment.seeds[0])
+    }
+  }
+
+  private var baseModel: ClassicModel {
+    ClassicModel(
+      modalities: data.modalities, encoders: data.encoders, classCount: data.classes.count,
+      head: experiment.fusion.head)
+  }
+
+  private var teacherModel: ClassicModel {
+    var model = baseModel
+    UnimodalEnsemble().build(&model)
+    return model
+  }
+
+  private func task(_ method: any ImbalanceMethod, seed: Int) throws -> ClassicTask {
+    try ClassicTask(
+      data: (data.training, data.validation), model: baseModel, method: method, plan: experiment.plan,
+      seed: seed)
+  }
+
+  /// What would be done: runs, steps, parameters and work, without doing it.
+  public func dryRun() throws -> JSONValue {
+    var methods: [JSONValue] = []
+    for choice in experiment.methods {
+      let ingredients = MethodCatalog.Ingredients(
+        teachers: choice.needsTeachers
+          ? Dictionary(
+            uniqueKeysWithValues: teacherModel.initialParameters(seed: 0).map { ($0.name, $0.value) })
+          : [:])
+      let method = choice.make(ingredients)
+      let task = try task(method, seed: experiment.seeds[0])
+      let cost = method.cost(modalities: data.modalities.count)
+      methods.append([
+        "label": .string(choice.label), "id": .string(choice.id), "fusion": .string(task.model.head.name),
+        "parameters": .integer(task.model.parameterShapes.reduce(0) { $0 + $1.shape.reduce(1, *) }),
+        "steps": .integer(task.stepsPerEpoch * experiment.plan.epochs),
+        "forward_passes": .number(cost.forward), "backward_passes": .number(cost.backward),
+        "trains_teachers": .bool(choice.needsTeachers),
+      ])
+    }
+    return [
+      "data": .string(data.name), "training_samples": .integer(data.training.labels.count),
+      "validation_samples": .integer(data.validation.labels.count),
+      "test_samples": .integer(data.test.labels.count),
+      "seeds": .array(experiment.seeds.map(JSONValue.integer)),
+      "runs": .integer(experiment.methods.count * experiment.seeds.count), "methods": .array(methods),
+    ]
+  }
+
+  /// The options that a resumed benchmark must share, with the hashes of the data.
+  public var configuration: JSONObject {
+    JSONObject([
+      ("command", "bench run"), ("experiment", .object(experiment.effective)),
+      ("sha256", .object(data.hashes)),
+    ])
+  }
+
+  /// Runs what is not done yet.
+  ///
+  /// - Parameters:
+  ///   - folder: That of the benchmark.
+  ///   - mode: Of the folders of single runs.
+  /// - Throws: What training throws.
+  public func run(in folder: RunFolder, mode: RunFolder.Mode, progress: (Event) -> Void) throws -> Outcome {
+    var results: [BenchResult] = []
+    for seed in experiment.seeds {
+      for choice in experiment.methods {
+        var ingredients = MethodCatalog.Ingredients()
+        if choice.needsTeachers {
+          guard let teachers = try teachers(seed, in: folder, mode, progress) else { return .stopped }
+          ingredients.teachers = teachers
+        }
+        guard
+          let result = try single(
+            choice.make(ingredients), label: choice.label, seed: seed, in: folder, mode, progress)
+        else { return .stopped }
+        results.append(result)
+      }
+    }
+    let comparison = BenchComparison(results, labels: experiment.labels, reference: experiment.reference)
+    try folder.write(comparison.json, to: "results.json")
+    try folder.write(comparison.csv, to: "results.csv")
+    return .complete(results)
+  }
+
+  /// Encoders of unimodal runs of a seed, trained if they are not there.
+  private func teachers(
+    _ seed: Int, in folder: RunFolder, _ mode: RunFolder.Mode, _ progress: (Event) -> Void
+  ) throws -> [String: Tensor]? {
+    let label = "teachers"
+    guard try single(UnimodalEnsemble(), label: label, seed: seed, in: folder, mode, progress) != nil else {
+      return nil
+    }
+    let path = Self.place(label, seed, folder).appendingPathComponent("best/parameters.safetensors").path
+    let file = try SafetensorsFile(path: path)
+    let parameters = ParameterSet(teacherModel.initialParameters(seed: seed))
+    try parameters.restore(from: file)
+    return parameters.named.filter { $0.key.hasPrefix("encoder.") }
+  }
+
+  private static func place(_ label: String, _ seed: Int, _ folder: RunFolder) -> URL {
+    folder.url.appendingPathComponent("runs/\(label)-seed\(seed)", isDirectory: true)
+  }
+
+  /// One run; nil if it was stopped.
+  private func single(
+    _ method: any ImbalanceMethod, label: String, seed: Int, in parent: RunFolder, _ mode: RunFolder.Mode,
+    _ progress: (Event) -> Void
+  ) throws -> BenchResult? {
+    var configuration = configuration
+    configuration["label"] = .string(label)
+    configuration["seed"] = .integer(seed)
+    // A folder may be shared by methods: teachers are trained once for each seed.
+    let folder = try RunFolder(
+      at: Self.place(label, seed, parent), mode: label == "teachers" && mode == .fresh ? .resume : mode,
+      configuration: configuration, facts: facts)
+    if folder.isResumed, folder.contains(BenchResult.fileName) {
+      progress(.started(label: label, seed: seed, isDone: true))
+      let bytes = try FileReader.bytes(of: folder.url(of: BenchResult.fileName), limit: 1 << 26)
+      if let stored = BenchResult(try JSONValue(parsing: bytes)) { return stored }
+    }
+    progress(.started(label: label, seed: seed, isDone: false))
+    let task = try task(method, seed: seed)
+    let optimizer = task.makeOptimizer()
+    let driver = try StepDriver(task, optimizer: optimizer, options: task.driverOptions, folder: folder)
+    let outcome = try driver.run { state in
+      guard let metric = state.metrics.first else { return }
+      progress(
+        .epoch(
+          label: label, seed: seed, epoch: state.step / task.stepsPerEpoch, of: experiment.plan.epochs,
+          accuracy: metric.value))
+    }
+    guard case .complete(let steps) = outcome else {
+      try folder.finish(.stopped)
+      return nil
+    }
+    let chosen = try best(task, folder)
+    let evaluation = task.evaluation(of: data.test, chosen)
+    let result = BenchResult(
+      label: label, method: type(of: method).id, seed: seed, modalities: task.model.names, steps: steps,
+      bestStep: driver.best?.step ?? steps, validationAccuracy: driver.best?.value ?? 0, evaluation)
+    try folder.write(result.json, to: BenchResult.fileName)
+    try folder.finish(
+      .complete,
+      notes: JSONObject([
+        ("cost", ["step_s": .number(driver.report.stepSeconds), "steps": .integer(driver.report.steps)])
+      ]))
+    return result
+  }
+
+  /// The weights with the best validation accuracy.
+  private func best(_ task: ClassicTask, _ folder: RunFolder) throws -> ParameterSet {
+    let names = task.parameters.names.filter { !$0.hasPrefix("method.") }
+    let set = ParameterSet(names.compactMap { name in task.parameters[name].map { (name, $0) } })
+    if folder.contains("best/parameters.safetensors") {
+      try set.restore(from: SafetensorsFile(path: folder.url(of: "best/parameters.safetensors").path))
+    }
+    return set
+  }
+}

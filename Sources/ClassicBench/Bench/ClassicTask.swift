@@ -1,0 +1,328 @@
+import Foundation
+import RunKit
+import TensorCore
+
+/// The numbers of one training.
+struct TrainingPlan: Equatable {
+  var epochs = 50
+  var batchSize = 64
+  var learningRate = 0.01
+  var momentum = 0.9
+  var weightDecay = 1e-4
+  /// Epochs after which the learning rate is multiplied by `decayFactor`, again and again; nil for never.
+  var decayInterval: Int?
+  var decayFactor = 0.1
+  /// Epochs without a better validation accuracy after which training stops; nil to go on to the end.
+  var patience: Int?
+  /// The share of training samples that is held out for methods that need it.
+  var heldOutShare = 0.1
+}
+
+/// Any method on any data set, as a task of the step driver.
+///
+/// A step of the driver is a step of the method's plan. The method's gradients reach the optimizer through a linear loss
+/// Σ ⟨g, θ⟩ whose gradient they are, so that the one driver of the house needs to know nothing of methods. What a method
+/// remembers is kept among the parameters, where it gets no gradient: it is saved and restored with them.
+final class ClassicTask: TrainingTask, TrainingServices {
+  let model: ClassicModel
+  let method: any ImbalanceMethod
+  let plan: TrainingPlan
+  let seed: Int
+  /// Model parameters, then what the method remembers under `method.`.
+  let parameters: ParameterSet
+  let rule: RestartableSGD
+  private let training: ClassicSplit
+  private let validation: ClassicSplit
+  /// Samples of the training split that are trained on, and those held out.
+  private let trained: [Int]
+  private let heldOut: [Int]
+  private let stateNames: [String]
+  private var isStateLoaded = false
+  private var orders: (epoch: Int, items: [ExtraItem])?
+
+  /// - Throws: `BenchError.refused`.
+  init(
+    data: (training: ClassicSplit, validation: ClassicSplit), model base: ClassicModel,
+    method: any ImbalanceMethod, plan: TrainingPlan, seed: Int
+  ) throws {
+    (self.method, self.plan, self.seed) = (method, plan, seed)
+    (training, validation) = (data.training, data.validation)
+    var model = base
+    method.build(&model)
+    if let reason = type(of: method).refusal(of: model.modalities) ?? method.refusal(of: model)
+      ?? model.head.refusal(featureSizes: model.featureSizes)
+    {
+      throw BenchError.refused(method: type(of: method).id, reason: reason)
+    }
+    self.model = model
+    (trained, heldOut) = Self.split(
+      training.labels, share: method.needsHeldOut ? plan.heldOutShare : 0, seed: seed)
+    guard trained.count >= plan.batchSize else {
+      throw BenchError.refused(
+        method: type(of: method).id,
+        reason: "a batch of \(plan.batchSize) samples, the training set has \(trained.count)")
+    }
+    let initial = ParameterSet(model.initialParameters(seed: seed))
+    method.fitStart(model, initial, samples: trained.count)
+    let state = method.state
+    stateNames = state.map { "method." + $0.name }
+    parameters = ParameterSet(
+      zip(initial.names, initial.values).map { ($0, $1) } + state.map { ("method." + $0.name, $0.value) })
+    rule = RestartableSGD(momentum: plan.momentum)
+  }
+
+  /// The same share of every class, drawn by the seed.
+  private static func split(_ labels: [Int], share: Double, seed: Int) -> ([Int], [Int]) {
+    guard share > 0 else { return (Array(labels.indices), []) }
+    var stream = RandomStream(seed: seed, purpose: "held out")
+    var byClass: [Int: [Int]] = [:]
+    for index in stream.permutation(of: labels.count) { byClass[labels[index], default: []].append(index) }
+    var held: Set<Int> = []
+    for members in byClass.values {
+      held.formUnion(members.prefix(Int((Double(members.count) * share).rounded())))
+    }
+    return (labels.indices.filter { !held.contains($0) }, labels.indices.filter { held.contains($0) })
+  }
+
+  /// The optimizer of this task.
+  func makeOptimizer() -> Optimizer {
+    Optimizer(parameters, rule: rule, groups: [ParameterGroup(weightDecay: plan.weightDecay)])
+  }
+
+  /// How the driver goes.
+  var driverOptions: StepDriver.Options {
+    let shape = plan.decayInterval.map {
+      LearningRateSchedule.Shape.step(interval: $0 * stepsPerEpoch, factor: plan.decayFactor)
+    }
+    var options = StepDriver.Options(
+      schedule: LearningRateSchedule(
+        peak: plan.learningRate, shape: shape ?? .constant, total: plan.epochs * stepsPerEpoch))
+    options.logInterval = stepsPerEpoch
+    options.evaluationInterval = stepsPerEpoch
+    options.saveInterval = stepsPerEpoch
+    options.patience = plan.patience
+    return options
+  }
+
+  private var batchesPerEpoch: Int { trained.count / plan.batchSize }
+  var stepsPerEpoch: Int { batchesPerEpoch * method.stepsPerBatch(model) }
+
+  /// Values of the model's parameters, followed by no tape.
+  private func values(_ set: ParameterSet) -> [String: Tensor] {
+    set.named.filter { !$0.key.hasPrefix("method.") }
+  }
+
+  // MARK: Steps
+
+  func loss(_ leaves: [String: Tensor], at place: TrainingPlace) throws -> TrainingLoss {
+    try loadState(step: place.step)
+    let here = stepPlace(place.step)
+    if here.batch == 0 && here.part == 0 {
+      if here.epoch > 0 { try method.epochEnd(here.epoch - 1, self) }
+      try method.epochStart(here.epoch, self)
+    }
+    let result = StepEngine(model: model, method: method)
+      .step(values(parameters), batch(here), at: here, random: KeyedRandom(seed: seed, place: here))
+    method.afterStep(result.forward, result.context)
+    storeState()
+    rule.prepare(restarts: result.context.subStep.restartsOptimizer)
+    return linearLoss(result, leaves, isLogged: place.isLogged)
+  }
+
+  private func stepPlace(_ step: Int) -> StepPlace {
+    let parts = method.stepsPerBatch(model)
+    let within = step % stepsPerEpoch
+    return StepPlace(
+      epoch: step / stepsPerEpoch, step: step, batch: within / parts, batchesPerEpoch: batchesPerEpoch,
+      part: within % parts)
+  }
+
+  /// A loss with the value of the method's whose gradient is what the method wants the optimizer to take.
+  private func linearLoss(_ result: StepResult, _ leaves: [String: Tensor], isLogged: Bool) -> TrainingLoss {
+    var sum: Tensor?
+    // In the order of the parameters, not of a dictionary.
+    for name in parameters.names {
+      guard let gradient = result.gradients[name], let leaf = leaves[name] else { continue }
+      let term = (leaf * gradient).total()
+      sum = sum.map { $0 + term } ?? term
+    }
+    let count = result.forward.labels.count
+    guard let sum else { return TrainingLoss(sum: Tensor(scalar: 0), weight: 0, tokenCount: count) }
+    let shift = result.total - Double(sum.hostValues()[0])
+    var details: [(tag: String, value: Double)] = []
+    if isLogged {
+      details = result.losses.map { ("loss/" + $0.name, $0.value) }
+      for (name, values) in result.context.figures {
+        for (index, value) in values.enumerated() where values.count <= 2 * model.count + 1 {
+          details.append((values.count == 1 ? "method/\(name)" : "method/\(name).\(index)", value))
+        }
+      }
+    }
+    return TrainingLoss(
+      sum: sum + Tensor(scalar: Float(shift)), weight: 1, tokenCount: count, details: details)
+  }
+
+  private func loadState(step: Int) throws {
+    defer { isStateLoaded = true }
+    guard !isStateLoaded, step > 0, !stateNames.isEmpty else { return }
+    method.state = stateNames.map { name in
+      (String(name.dropFirst("method.".count)), 1 * (parameters[name] ?? Tensor(zeros: [])))
+    }
+  }
+
+  private func storeState() {
+    guard !stateNames.isEmpty else { return }
+    let state = Dictionary(uniqueKeysWithValues: zip(stateNames, method.state.map(\.value)))
+    parameters.assign(zip(parameters.names, parameters.values).map { state[$0] ?? $1 })
+  }
+
+  // MARK: Data
+
+  /// The samples of one batch: those of the epoch in an order of its own.
+  private func batch(_ place: StepPlace) -> ClassicBatch {
+    if orders?.epoch != place.epoch {
+      let all = Array(repeating: true, count: model.count)
+      let plain = trained.map { ExtraItem(sample: $0, keep: all) }
+      let extra = method.extraItems(place.epoch).map { ExtraItem(sample: trained[$0.sample], keep: $0.keep) }
+      var items = plain + extra
+      var stream = RandomStream(seed: seed, purpose: "order", epoch: place.epoch)
+      stream.shuffle(&items)
+      orders = (place.epoch, items)
+    }
+    let items = (orders?.items ?? [])[place.batch * plan.batchSize..<(place.batch + 1) * plan.batchSize]
+    var batch = training.batch(items.map(\.sample))
+    batch.keep = items.contains { $0.keep.contains(false) } ? items.map(\.keep) : nil
+    return batch
+  }
+
+  var trainingLabels: [Int] { trained.map { training.labels[$0] } }
+  var heldOutLabels: [Int] { heldOut.map { training.labels[$0] } }
+  func trainingFeatures(_ indices: [Int]) -> [Tensor] { features(indices.map { trained[$0] }) }
+  func heldOutFeatures() -> [Tensor] { features(heldOut) }
+
+  private func features(_ indices: [Int]) -> [Tensor] {
+    Self.features(model, training.batch(indices).inputs, Parameters(values(parameters)))
+  }
+
+  /// Features of many samples, some at a time.
+  static func features(_ model: ClassicModel, _ inputs: [Tensor], _ parameters: Parameters) -> [Tensor] {
+    inputs.enumerated().map { index, input in
+      let count = input.shape[0]
+      let parts = stride(from: 0, to: count, by: 256).map { start in
+        model.features(index, of: input.slice(start..<min(count, start + 256)), parameters)
+      }
+      return Tensor.concatenated(parts)
+    }
+  }
+
+  func soloLosses(head: Int, epochs: Int) throws -> SoloLosses {
+    let copy = ParameterSet(values(parameters).sorted { $0.key < $1.key }.map { ($0.key, $0.value) })
+    let optimizer = Optimizer(
+      copy, rule: SGD(momentum: plan.momentum), groups: [ParameterGroup(weightDecay: plan.weightDecay)])
+    let engine = StepEngine(model: model, method: SoloTraining(head: head))
+    func mean(_ indices: [Int]) -> Double {
+      let parameters = Parameters(copy.named)
+      let batch = training.batch(indices)
+      let features = Self.features(model, batch.inputs, parameters)
+      let logits =
+        head < model.count
+        ? model.unimodalHead(head, of: features[head], parameters)
+        : model.head.fused(features, model.names, parameters)
+      return logits.crossEntropy(labels: batch.labels).doubleValues.reduce(0, +) / Double(max(1, batch.count))
+    }
+    let before = (mean(trained), mean(heldOut))
+    for epoch in 0..<epochs {
+      var stream = RandomStream(seed: seed, purpose: "solo order", epoch: epoch, id: head)
+      let order = stream.permutation(of: trained.count)
+      for batch in 0..<batchesPerEpoch {
+        let chosen = order[batch * plan.batchSize..<(batch + 1) * plan.batchSize].map { trained[$0] }
+        let place = StepPlace(epoch: epoch, batch: batch, batchesPerEpoch: batchesPerEpoch)
+        let result = engine.step(
+          copy.named, training.batch(chosen), at: place, random: KeyedRandom(seed: seed, place: place))
+        optimizer.step(copy.names.map { result.gradients[$0] }, learningRate: plan.learningRate)
+      }
+    }
+    return SoloLosses(
+      trainBefore: before.0, heldOutBefore: before.1, trainAfter: mean(trained), heldOutAfter: mean(heldOut))
+  }
+
+  // MARK: Evaluation
+
+  func evaluate(_ parameters: ParameterSet, step: Int) throws -> [TrainingMetric] {
+    let evaluation = evaluation(of: validation, parameters)
+    return [
+      TrainingMetric(tag: "accuracy", value: evaluation.scores.accuracy),
+      TrainingMetric(tag: "macro_f1", value: evaluation.scores.macroF1),
+    ]
+  }
+
+  /// Everything that is measured on a split.
+  func evaluation(of split: ClassicSplit, _ set: ParameterSet) -> Evaluation {
+    let parameters = Parameters(values(set))
+    let features = Self.features(model, split.inputs, parameters)
+    return Evaluation(model, method, features, split.labels, parameters)
+  }
+
+  func write(_ parameters: ParameterSet, to folder: RunFolder, under name: String) throws {
+    let tensors = try parameters.stored().filter { !$0.name.hasPrefix("method.") }
+    try folder.write(
+      to: "\(name)/parameters.safetensors", by: { try SafetensorsWriter.write(tensors: tensors, to: $0.path) }
+    )
+  }
+}
+
+/// Trains one head and the encoders below it.
+private final class SoloTraining: ImbalanceMethod {
+  static let id = "solo"
+  static let name = "Solo"
+  static let stage = MethodStage.baseline
+  static let source = "one head alone"
+  let head: Int
+
+  init(head: Int) { self.head = head }
+
+  func subStep(_ model: ClassicModel, at place: StepPlace) -> SubStep {
+    guard head < model.count else { return .joint(model.count) }
+    let name = model.names[head]
+    return SubStep(
+      participation: model.names.indices.map { $0 == head ? .trained : .absent },
+      trains: { $0.hasPrefix("encoder.\(name).") || $0.hasPrefix("unihead.\(name).") })
+  }
+
+  func losses(_ forward: Forward, _ context: StepContext) -> [LossTerm] {
+    let logits = head < forward.model.count ? forward.unimodalHead(head) : forward.fused
+    return [LossTerm(name: "solo", value: logits.meanCrossEntropy(forward.labels))]
+  }
+}
+
+/// What is measured on a split, from features that are computed once.
+struct Evaluation {
+  /// Of the fused prediction with all modalities.
+  let scores: Classification
+  /// Accuracy of each modality's own logits.
+  let unimodalAccuracies: [Double]
+  /// Correctness for every set of modalities.
+  let subsets: SubsetScores
+  /// φ_m.
+  let contributions: [Double]
+  /// I.
+  let imbalance: Double
+
+  init(
+    _ model: ClassicModel, _ method: any ImbalanceMethod, _ features: [Tensor], _ labels: [Int],
+    _ parameters: Parameters
+  ) {
+    subsets = SubsetScores(model, features, labels, parameters) { model, features, present, parameters in
+      method.evaluationLogits(model, features, present: present, parameters)
+    }
+    let all = subsets.logits[subsets.logits.count - 1]
+    scores = Classification(
+      predictions: Classification.predictions(all), labels: labels, classes: model.classCount)
+    unimodalAccuracies = features.indices.map { index in
+      let logits = method.evaluationUnimodal(model, features, index, parameters)
+      return Classification.accuracy(Classification.predictions(logits), labels)
+    }
+    contributions = ShapleyContribution.values(subsets.values, count: model.count)
+    imbalance = ShapleyContribution.imbalance(contributions)
+  }
+}

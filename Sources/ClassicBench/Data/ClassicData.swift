@@ -1,0 +1,98 @@
+import Foundation
+import RunKit
+import TensorCore
+import TokenModel
+
+/// Samples of several modalities with labels.
+struct ClassicSplit {
+  /// For each modality `[samples] + shape`.
+  let inputs: [Tensor]
+  let labels: [Int]
+
+  /// Some of the samples.
+  func batch(_ indices: [Int]) -> ClassicBatch {
+    ClassicBatch(
+      inputs: inputs.map { $0.gatherRows(indices) }, labels: indices.map { labels[$0] }, indices: indices)
+  }
+}
+
+/// A data set with its three parts; only the evaluation after training takes the test part.
+struct ClassicData {
+  let name: String
+  let modalities: [Modality]
+  let encoders: [any Encoder]
+  let classes: [String]
+  let training: ClassicSplit
+  let validation: ClassicSplit
+  let test: ClassicSplit
+  /// SHA-256 of every file that was read, for the record of a run.
+  let hashes: JSONObject
+}
+
+/// Why AVDigits cannot be read.
+enum ClassicDataError: DescribedError {
+  case missingFile(path: String)
+  case unknownModality(path: String, name: String)
+  case wrongTensor(path: String, tensor: String, found: String, expected: String)
+  case wrongDocument(path: String, key: String, expected: String)
+  case wrongRows(path: String, found: Int, expected: Int)
+  case labelOutOfRange(path: String, row: Int, found: Int, classes: Int)
+
+  enum Code: String, CaseIterable, Sendable {
+    case missingFile = "classic_missing_file"
+    case unknownModality = "classic_unknown_modality"
+    case wrongTensor = "classic_wrong_tensor"
+    case wrongDocument = "classic_wrong_document"
+    case wrongRows = "classic_wrong_rows"
+    case labelOutOfRange = "classic_label_out_of_range"
+  }
+
+  var code: Code {
+    switch self {
+    case .missingFile: .missingFile
+    case .unknownModality: .unknownModality
+    case .wrongTensor: .wrongTensor
+    case .wrongDocument: .wrongDocument
+    case .wrongRows: .wrongRows
+    case .labelOutOfRange: .labelOutOfRange
+    }
+  }
+
+  var exitStatus: ExitStatus {
+    switch self {
+    case .missingFile: .missingInput
+    case .unknownModality: .usage
+    default: .data
+    }
+  }
+
+  var path: String? {
+    switch self {
+    case .missingFile(let path), .unknownModality(let path, _), .wrongTensor(let path, _, _, _),
+      .wrongDocument(let path, _, _), .wrongRows(let path, _, _), .labelOutOfRange(let path, _, _, _):
+      path
+    }
+  }
+
+  var errorDescription: String? {
+    switch self {
+    case .missingFile(let path): "\(path): the file is missing"
+    case .unknownModality(let path, let name):
+      "\(path): the data set has no modality \(name.inQuotes), expected image, audio or text"
+    case .wrongTensor(let path, let tensor, let found, let expected):
+      "\(path): tensor \(tensor.inQuotes) is \(found), expected \(expected)"
+    case .wrongDocument(let path, let key, let expected): "\(path): \(key.inQuotes) is not \(expected)"
+    case .wrongRows(let path, let found, let expected): "\(path): \(found) rows, expected \(expected)"
+    case .labelOutOfRange(let path, let row, let found, let classes):
+      "\(path): the label of row \(row) is \(found), expected 0 to \(classes - 1)"
+    }
+  }
+
+  var recoverySuggestion: String? {
+    switch self {
+    case .missingFile: "name the folder that holds dataset.json"
+    case .unknownModality: "change the modalities of the experiment"
+    default: "get the data set again"
+    }
+  }
+}

@@ -1,0 +1,167 @@
+import Foundation
+import RunKit
+
+/// Tests of whether two methods differ.
+enum SignificanceTests {
+  /// The exact test of McNemar on samples of which one method is right and the other wrong.
+  ///
+  ///     n = b + c,   p = min(1, 2 Σ_{k ≤ min(b, c)} C(n, k) / 2ⁿ);   1 for n = 0
+  ///
+  /// Source: McNemar, Psychometrika 12(2), 1947.
+  ///
+  /// - Parameters:
+  ///   - onlyFirst: b, samples that only the first method has right.
+  ///   - onlySecond: c.
+  static func mcNemar(onlyFirst: Int, onlySecond: Int) -> Double {
+    let n = onlyFirst + onlySecond
+    guard n > 0 else { return 1 }
+    // Logarithms of factorials keep large n in range.
+    let logHalf = Double(n) * log(0.5)
+    func logFactorial(_ count: Int) -> Double { lgamma(Double(count) + 1) }
+    var tail = 0.0
+    for k in 0...min(onlyFirst, onlySecond) {
+      let logChoices = logFactorial(n) - logFactorial(k) - logFactorial(n - k)
+      tail += exp(logChoices + logHalf)
+    }
+    return min(1, 2 * tail)
+  }
+
+  /// Counts of samples that only one of two methods has right.
+  static func disagreements(_ first: [Bool], _ second: [Bool]) -> (onlyFirst: Int, onlySecond: Int) {
+    (zip(first, second).count { $0 && !$1 }, zip(first, second).count { !$0 && $1 })
+  }
+
+  /// What the signed-rank test computes.
+  struct SignedRank: Equatable {
+    /// Ranks of the differences that are not 0, in their order; ties share the mean rank.
+    var ranks: [Double]
+    /// W₊ and W₋, sums of ranks of positive and of negative differences.
+    var positive: Double
+    var negative: Double
+    /// P over all signs of these ranks.
+    var exact: Double
+    /// From the normal distribution with the variance corrected for ties, without and with a continuity correction.
+    var normal: Double
+    var normalCorrected: Double
+  }
+
+  /// The signed-rank test of Wilcoxon, two-sided; differences of 0 are left out.
+  ///
+  /// Source: Wilcoxon, Biometrics Bulletin 1(6), 1945.
+  static func signedRank(_ differences: [Double]) -> SignedRank {
+    let kept = differences.filter { $0 != 0 }
+    let order = kept.indices.sorted { abs(kept[$0]) < abs(kept[$1]) }
+    var ranks = [Double](repeating: 0, count: kept.count)
+    var (start, tieSum) = (0, 0.0)
+    while start < order.count {
+      var end = start
+      while end < order.count && abs(kept[order[end]]) == abs(kept[order[start]]) { end += 1 }
+      for place in start..<end { ranks[order[place]] = Double(start + 1 + end) / 2 }
+      let size = Double(end - start)
+      tieSum += size * size * size - size
+      start = end
+    }
+    let positive = zip(ranks, kept).reduce(0.0) { $0 + ($1.1 > 0 ? $1.0 : 0) }
+    let negative = zip(ranks, kept).reduce(0.0) { $0 + ($1.1 < 0 ? $1.0 : 0) }
+    let n = Double(kept.count)
+    let variance = n * (n + 1) * (2 * n + 1) / 24 - tieSum / 48
+    func normal(_ correction: Double) -> Double {
+      guard variance > 0 else { return 1 }
+      let distance = max(0, abs(min(positive, negative) - n * (n + 1) / 4) - correction)
+      return min(1, 2 * Normal.probability(below: -distance / variance.squareRoot()))
+    }
+    return SignedRank(
+      ranks: ranks, positive: positive, negative: negative,
+      exact: exactSignedRank(ranks, statistic: min(positive, negative)), normal: normal(0),
+      normalCorrected: normal(0.5))
+  }
+
+  /// min(1, 2 P(W ≤ w)), each rank positive or negative with probability ½: by counting sums of doubled ranks.
+  private static func exactSignedRank(_ ranks: [Double], statistic: Double) -> Double {
+    let doubled = ranks.map { Int((2 * $0).rounded()) }
+    var probabilities = [1.0]
+    for rank in doubled {
+      var next = [Double](repeating: 0, count: probabilities.count + rank)
+      for (sum, probability) in probabilities.enumerated() {
+        next[sum] += probability / 2
+        next[sum + rank] += probability / 2
+      }
+      probabilities = next
+    }
+    let limit = Int((2 * statistic).rounded())
+    return min(1, 2 * probabilities.prefix(limit + 1).reduce(0, +))
+  }
+
+  /// P values adjusted for being several.
+  ///
+  ///     p_(i) (k − i) of the ascending p_(0) … p_(k−1), the largest so far, at most 1
+  ///
+  /// Source: Holm, Scandinavian Journal of Statistics 6(2), 1979.
+  static func holm(_ values: [Double]) -> [Double] {
+    let order = values.indices.sorted { values[$0] < values[$1] }
+    var (adjusted, largest) = (values, 0.0)
+    for (place, index) in order.enumerated() {
+      largest = max(largest, min(1, values[index] * Double(values.count - place)))
+      adjusted[index] = largest
+    }
+    return adjusted
+  }
+}
+
+/// The interval of the difference of two methods' accuracies, drawn over seeds and over test samples.
+///
+/// A replicate draws as many seeds as there are, and for all of them the same samples, with replacement: seeds share the
+/// test set, so that a sample that is hard is hard in all of them. Both methods get the same draws.
+///
+/// Source: Davison and Hinkley, "Bootstrap Methods and their Application", 1997, section 3.8.
+struct PairedBootstrap {
+  /// Replicates.
+  var replicates = 2000
+  /// The share of intervals that hold the true value.
+  var confidence = 0.95
+  /// The seed of the draws.
+  var seed = 0
+
+  /// The mean difference of each replicate.
+  ///
+  /// - Parameters:
+  ///   - first: Whether the first method is right, `[seed][sample]`.
+  ///   - second: The same of the second method, for the same seeds and samples.
+  func differences(_ first: [[Bool]], _ second: [[Bool]]) -> [Double] {
+    let table = zip(first, second).map { zip($0, $1).map { ($0 ? 1.0 : 0) - ($1 ? 1.0 : 0) } }
+    let (seeds, samples) = (table.count, table[0].count)
+    return (0..<replicates).map { replicate in
+      var stream = RandomStream(seed: seed, purpose: "paired bootstrap", id: replicate)
+      let chosen = (0..<seeds).map { _ in table[stream.integer(below: seeds)] }
+      let indices = (0..<samples).map { _ in stream.integer(below: samples) }
+      return Self.mean(chosen, indices)
+    }
+  }
+
+  /// The mean over rows and given columns.
+  static func mean(_ table: [[Double]], _ indices: [Int]) -> Double {
+    let sum = table.reduce(0.0) { sum, row in indices.reduce(sum) { $0 + row[$1] } }
+    return sum / Double(table.count * indices.count)
+  }
+
+  /// The interval; its estimate is the difference of mean accuracies.
+  func interval(_ first: [[Bool]], _ second: [[Bool]]) -> ConfidenceInterval {
+    let table = zip(first, second).map { zip($0, $1).map { ($0 ? 1.0 : 0) - ($1 ? 1.0 : 0) } }
+    let bounds = Self.bounds(differences(first, second), confidence: confidence)
+    return ConfidenceInterval(
+      estimate: Self.mean(table, Array(table[0].indices)), lower: bounds.lower, upper: bounds.upper,
+      confidence: confidence)
+  }
+
+  /// Quantiles (1 ∓ confidence) / 2 of replicates, between neighbours in proportion.
+  static func bounds(_ replicates: [Double], confidence: Double) -> (lower: Double, upper: Double) {
+    let sorted = replicates.sorted()
+    func quantile(_ share: Double) -> Double {
+      let position = share * Double(sorted.count - 1)
+      let below = min(sorted.count - 1, Int(position))
+      let above = min(sorted.count - 1, below + 1)
+      return sorted[below] + (position - Double(below)) * (sorted[above] - sorted[below])
+    }
+    return (quantile((1 - confidence) / 2), quantile((1 + confidence) / 2))
+  }
+}

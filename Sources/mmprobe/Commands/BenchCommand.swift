@@ -1,0 +1,192 @@
+import ClassicBench
+import Foundation
+import RunKit
+import TensorCore
+
+/// `mmprobe bench`: methods against imbalance of modalities, compared on one data set with several seeds.
+struct BenchCommand: Command {
+  static let name = "bench"
+  static let summary = "run and compare training methods against modality imbalance"
+  static let discussion = """
+    list shows every method with the part of training it changes and its source;
+    reconstructions, whose papers' own formulas were not recovered, are marked.
+
+    run EXPERIMENT trains every method of a JSON file with every seed and compares
+    them on the test split: accuracy with its spread over seeds, each modality
+    alone, Shapley contributions and imbalance, and the difference from a reference
+    with an interval over seeds and samples. Weights are chosen on validation
+    samples. Unknown keys are refused. A first interrupt saves; --resume goes on.
+
+    Presets take the place of a file:
+    avdigits        every method on images and sounds of datasets/avdigits, 10 seeds
+    avdigits-three  the same on images, sounds and written clues
+    """
+  static let action = Positional(name: "ACTION", count: .one, help: "list or run")
+  static let experiment = Positional(name: "EXPERIMENT", count: .optional, help: "a JSON file, for run")
+  static let preset = Option<BenchPreset?>.choice(
+    "preset", "NAME", absence: "a file", "an experiment that comes with the program")
+  static let quick = Option<Bool>.flag("quick", "3 seeds of the preset")
+  static let data = Option<String?>.text(
+    "data", "FOLDER", notes: "default: what the experiment says", "folder of the data")
+  static let methods = Option<[String]>.list(
+    "methods", "LABELS", absence: "all", "run only these of the experiment, with commas between")
+  static let output = Option<String?>.text("output", short: "o", "RUN", "run folder to make")
+  static let resume = Option<Bool>.flag("resume", "go on with the run in the folder")
+  static let overwrite = Option<Bool>.flag("overwrite", "replace the run in the folder")
+  static let dryRun = Option<Bool>.flag("dry-run", "check everything and show what would be done")
+  static let positionals = [action, experiment]
+  static let options = [
+    preset.declaration, quick.declaration, data.declaration, methods.declaration, output.declaration,
+    resume.declaration, overwrite.declaration, dryRun.declaration,
+  ]
+  static let examples = [
+    Example(purpose: "Every method", line: "bench list"),
+    Example(
+      purpose: "Compare the methods of a file", line: "bench run experiment.json -o runs/bench"),
+    Example(
+      purpose: "Two methods of a preset against joint training, three seeds",
+      line: "bench run --preset avdigits --quick \\\n    --methods joint,ogm,mmpareto -o runs/bench"),
+  ]
+
+  private enum Action: String, CaseIterable { case list, run }
+  private let word: String
+  private let path: String?
+  private let preset: BenchPreset?
+  private let isQuick: Bool
+  private let data: String?
+  private let methods: [String]
+  private let output: String?
+  private let resumes: Bool
+  private let overwrites: Bool
+  private let isDry: Bool
+
+  init(_ arguments: Arguments) throws(UsageError) {
+    word = try arguments[Self.action]
+    path = arguments.optional(Self.experiment)
+    preset = try arguments[Self.preset]
+    isQuick = try arguments[Self.quick]
+    data = try arguments[Self.data]
+    methods = try arguments[Self.methods]
+    output = try arguments[Self.output]
+    resumes = try arguments[Self.resume]
+    overwrites = try arguments[Self.overwrite]
+    isDry = try arguments[Self.dryRun]
+  }
+
+  /// What is asked for.
+  private func action() throws(UsageError) -> Action {
+    guard let action = Action(rawValue: word) else {
+      throw .badValue(option: Self.action.name, found: word, expected: "list or run", command: Self.name)
+    }
+    return action
+  }
+
+  func validate() throws(UsageError) {
+    if resumes && overwrites {
+      throw .conflict(
+        reason: "--resume and --overwrite exclude each other", remedy: "leave one of them out")
+    }
+    switch try action() {
+    case .list:
+      if let path { throw .extraArgument(found: path, command: Self.name) }
+      if output != nil || resumes || overwrites || isDry || preset != nil || isQuick || data != nil
+        || !methods.isEmpty
+      {
+        throw .conflict(reason: "bench list runs nothing", remedy: "leave the options out")
+      }
+    case .run:
+      if path == nil && preset == nil {
+        throw .missingArgument(name: Self.experiment.name, command: Self.name)
+      }
+      if path != nil && preset != nil {
+        throw .conflict(reason: "a file and --preset exclude each other", remedy: "leave one of them out")
+      }
+      if isQuick && preset == nil {
+        throw .conflict(reason: "--quick is for --preset", remedy: "change seeds in the file")
+      }
+      if output == nil && !isDry { throw .missingOption(option: "-o RUN", command: Self.name) }
+    }
+  }
+
+  func run(_ session: Session) throws -> ExitStatus {
+    switch try action() {
+    case .list: return try list(session.console)
+    case .run: return try compare(session)
+    }
+  }
+
+  private func list(_ console: Console) throws -> ExitStatus {
+    let entries = MethodCatalog.entries
+    if console.wantsJSON {
+      try console.document(
+        .array(
+          entries.map { entry in
+            [
+              "id": .string(entry.id), "name": .string(entry.name), "stage": .string(entry.stage.rawValue),
+              "source": .string(entry.source), "reconstruction": .bool(entry.isReconstruction),
+            ]
+          }))
+      return .success
+    }
+    var table = TextTable([.text("id"), .text("name"), .text("stage"), .text("source")])
+    for entry in entries {
+      let source = entry.source + (entry.isReconstruction ? " (reconstruction)" : "")
+      table.append([entry.id, entry.name, entry.stage.rawValue, source])
+    }
+    try console.write(table.text)
+    return .success
+  }
+
+  private func compare(_ session: Session) throws -> ExitStatus {
+    let console = session.console
+    var choices = BenchExperiment.Choices()
+    choices.firstSeed = min(session.globals.seed, Int.max - 1000)
+    choices.dataFolder = data.map { URL(fileURLWithPath: $0, isDirectory: true) }
+    choices.labels = methods.isEmpty ? nil : methods
+    let experiment =
+      if let preset {
+        try BenchExperiment(preset, isQuick: isQuick, choices)
+      } else {
+        try BenchExperiment(URL(fileURLWithPath: path ?? ""), choices)
+      }
+    let facts = RunFolder.Facts(
+      version: Version.number, arguments: ["mmprobe"] + session.commandLine, threads: Workers.threadCount)
+    let benchmark = try Benchmark(experiment, facts: facts)
+    if isDry {
+      try console.document(benchmark.dryRun())
+      return .success
+    }
+    Interrupts.install()
+    let mode: RunFolder.Mode = resumes ? .resume : overwrites ? .overwrite : .fresh
+    let folder = try RunFolder(
+      at: URL(fileURLWithPath: output ?? "", isDirectory: true), mode: mode,
+      configuration: benchmark.configuration, facts: facts)
+    let outcome = try benchmark.run(in: folder, mode: mode) { event in
+      switch event {
+      case .started(let label, let seed, let isDone):
+        console.note("\(label), seed \(seed)" + (isDone ? ": done before" : ""))
+      case .epoch(let label, let seed, let epoch, let total, let accuracy):
+        console.detail(
+          "\(label), seed \(seed): epoch \(epoch) of \(total), validation accuracy "
+            + Decimals.text(100 * accuracy, places: 1) + " %")
+      }
+    }
+    guard case .complete(let results) = outcome else {
+      try folder.finish(.stopped)
+      console.note("stopped; go on with:\n  \(Support.resumeLine(session.commandLine))")
+      return .stopped
+    }
+    try folder.finish(.complete)
+    let comparison = BenchComparison(results, labels: experiment.labels, reference: experiment.reference)
+    if console.wantsJSON {
+      try console.document(comparison.json)
+    } else {
+      let cells = comparison.table
+      var table = TextTable(
+        cells.titles.enumerated().map { $0.offset == 0 ? .text($0.element) : .number($0.element) })
+      for row in cells.rows { table.append(row) }
+      try console.write(table.text)
+    }
+    return .success
+  }
+}

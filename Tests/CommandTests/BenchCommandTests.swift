@@ -1,0 +1,122 @@
+import Foundation
+import RunKit
+import TestSupport
+import XCTest
+
+/// `mmprobe bench` as a user runs it.
+final class BenchCommandTests: XCTestCase {
+  private let data = Fixtures.url("../../datasets/avdigits").standardizedFileURL.path
+
+  private func experiment(
+    _ folder: TemporaryFolder, _ methods: String, more: String = "", epochs: Int = 1
+  ) throws -> String {
+    let text = """
+      {"data": "\(data)", "modalities": ["image", "audio"], "seeds": 2, \(more)
+       "training": {"epochs": \(epochs), "batch_size": 256}, "methods": [\(methods)]}
+      """
+    try Data(text.utf8).write(to: folder.url("experiment.json"))
+    return folder.url("experiment.json").path
+  }
+
+  func testListShowsEveryMethodWithItsStageAndSource() throws {
+    let rows = try XCTUnwrap(
+      JSONValue(parsing: [UInt8](Program.succeed(["bench", "list", "--json"]).output.utf8)).arrayValue)
+    XCTAssertEqual(rows.count, 25)
+    XCTAssertTrue(rows.allSatisfy { $0["source"]?.stringValue?.isEmpty == false })
+    XCTAssertTrue(rows.contains { $0["reconstruction"]?.boolValue == true })
+    let pages = Fixtures.url("../../Documentation/Methods").standardizedFileURL
+    for row in rows {
+      let id = try XCTUnwrap(row["id"]?.stringValue)
+      let page = pages.appendingPathComponent("\(id).md").path
+      XCTAssertTrue(FileManager.default.fileExists(atPath: page), id)
+    }
+  }
+
+  func testARunComparesMethodsOverSeeds() throws {
+    let folder = try TemporaryFolder()
+    let path = try experiment(folder, #"{"id": "joint"}, {"id": "ogm", "label": "ogm-strong", "alpha": 1.0}"#)
+    let run = folder.path("run")
+    let result = try JSONValue(
+      parsing: [UInt8](Program.succeed(["bench", "run", path, "-o", run, "--json", "-q"]).output.utf8))
+    XCTAssertEqual(result["reference"]?.stringValue, "joint")
+    let methods = try XCTUnwrap(result["methods"]?.arrayValue)
+    XCTAssertEqual(methods.map { $0["label"]?.stringValue }, ["joint", "ogm-strong"])
+    for row in methods {
+      XCTAssertEqual(row["seeds"]?.intValue, 2)
+      let accuracy = try XCTUnwrap(row["accuracy"]?.doubleValue)
+      XCTAssertTrue((0.02...1).contains(accuracy))
+    }
+    XCTAssertTrue(methods[0]["difference"]?.isNull ?? false)
+    XCTAssertFalse(methods[1]["difference"]?.isNull ?? true)
+    for name in ["results.json", "results.csv", "runs/joint-seed0/result.json"] {
+      XCTAssertTrue(FileManager.default.fileExists(atPath: run + "/" + name), name)
+    }
+    // Everything is there: resuming computes nothing and prints the same.
+    let again = try Program.succeed(["bench", "run", path, "-o", run, "--json", "--resume"])
+    XCTAssertEqual(try JSONValue(parsing: [UInt8](again.output.utf8)), result)
+    XCTAssertTrue(again.errors.contains("done before"), again.errors)
+  }
+
+  func testThreadsChangeNoByte() throws {
+    let folder = try TemporaryFolder()
+    let path = try experiment(folder, #"{"id": "joint"}, {"id": "agm"}, {"id": "mmpareto"}"#)
+    var outputs: Set<String> = []
+    for threads in 1...3 {
+      let run = folder.path("run\(threads)")
+      _ = try Program.succeed(["bench", "run", path, "-o", run, "-q", "--threads", "\(threads)"])
+      outputs.insert(
+        String(decoding: try Data(contentsOf: URL(fileURLWithPath: run + "/results.json")), as: UTF8.self))
+    }
+    XCTAssertEqual(outputs.count, 1)
+  }
+
+  func testPresetsArePlannedWithTheirMethods() throws {
+    for (preset, width) in [("avdigits", 2), ("avdigits-three", 3)] {
+      let plan = try JSONValue(
+        parsing: [UInt8](
+          Program.succeed(["bench", "run", "--preset", preset, "--data", data, "--dry-run", "--json"]).output
+            .utf8))
+      XCTAssertEqual(plan["seeds"]?.arrayValue?.count, 10)
+      XCTAssertEqual(plan["methods"]?.arrayValue?.count, 24 + width)
+      let quick = try JSONValue(
+        parsing: [UInt8](
+          Program.succeed([
+            "bench", "run", "--preset", preset, "--data", data, "--dry-run", "--json", "--quick", "--methods",
+            "joint,opm",
+          ]).output.utf8))
+      XCTAssertEqual(quick["runs"]?.intValue, 6)
+    }
+  }
+
+  func testMistakesAreRefusedWithTheirPlace() throws {
+    let folder = try TemporaryFolder()
+    let cases: [(methods: String, more: String, status: ExitStatus, text: String)] = [
+      (#"{"id": "ogn"}"#, "", .data, "\"ogm\""),
+      (#"{"id": "ogm", "alpah": 1}"#, "", .data, "\"alpha\""),
+      (#"{"id": "ogm", "alpha": -1}"#, "", .data, "alpha"),
+      (#"{"id": "joint"}, {"id": "joint"}"#, "", .data, "label"),
+      (#"{"id": "joint", "label": "../x"}"#, "", .data, "letters"),
+      (#"{"id": "joint"}"#, #""reference": "none","#, .data, "reference"),
+      (#"{"id": "unimodal", "modality": "text"}"#, "", .data, "image, audio"),
+      ("", "", .data, "methods"),
+    ]
+    for (methods, more, status, text) in cases {
+      let path = try experiment(folder, methods, more: more)
+      let result = try Program.run(["bench", "run", path, "--dry-run"])
+      XCTAssertEqual(result.status, status.rawValue, "\(methods): \(result.errors)")
+      XCTAssertTrue(result.errors.contains(text), "\(methods): \(result.errors)")
+    }
+    let preset = ["bench", "run", "--preset", "avdigits", "--dry-run"]
+    let missing = try Program.run(preset + ["--data", folder.path("none")])
+    XCTAssertEqual(missing.status, ExitStatus.missingInput.rawValue, missing.errors)
+    XCTAssertEqual(
+      try Program.run(preset + ["--data", data, "--methods", "jiont"]).status, ExitStatus.data.rawValue)
+    for usage in [
+      ["bench", "run"], ["bench", "list", "--quick"], ["bench", "walk"],
+      ["bench", "run", "file.json", "--preset", "avdigits", "--dry-run"],
+      ["bench", "run", "file.json", "--quick", "--dry-run"],
+    ] {
+      XCTAssertEqual(try Program.run(usage).status, ExitStatus.usage.rawValue, usage.joined(separator: " "))
+    }
+  }
+}
