@@ -192,9 +192,14 @@ struct FinetuneCommand: Command {
     }
     guard let folder else { return .success }
     let optimizer = Optimizer(parameters, rule: options.rule, groups: task.groups())
-    return try train(
-      StepDriver(task, optimizer: optimizer, options: options.driver, folder: folder), options, folder,
-      session)
+    let run = TrainingRun(
+      driver: try StepDriver(task, optimizer: optimizer, options: options.driver, folder: folder),
+      folder: folder, total: options.driver.schedule.total, output: output ?? "",
+      text: { Decimals.text($0, places: 4) })
+    if folder.isResumed { run.noteResumption(console) }
+    guard case .complete(let latest) = try run.run(session) else { return .stopped }
+    try finish(run.driver, latest, console)
+    return .success
   }
 
   private func show(_ report: FinetuneReport, _ console: Console) throws {
@@ -253,49 +258,6 @@ struct FinetuneCommand: Command {
     return settings
   }
 
-  private func train(
-    _ driver: StepDriver, _ options: FinetuneOptions, _ folder: RunFolder, _ session: Session
-  ) throws -> ExitStatus {
-    let (console, total) = (session.console, options.driver.schedule.total)
-    if folder.isResumed {
-      console.note("resuming \(output ?? ""): \(driver.step) of \(total) steps done, settings match")
-    }
-    var progress = console.progress(total: total, alreadyDone: driver.step, unit: "step")
-    var latest: StepDriver.Progress?
-    let outcome = try driver.run { state in
-      latest = state
-      if let metric = state.metrics.first {
-        progress?.note(
-          "step \(state.step): validation \(metric.tag) \(Decimals.text(metric.value, places: 4))"
-            + (driver.best?.step == state.step ? ", the best so far" : ""))
-      }
-      progress?.update(done: state.step, detail: Self.detail(state))
-    }
-    progress?.finish(done: driver.step, detail: latest.map(Self.detail) ?? "")
-    let report = driver.report
-    let notes = JSONObject([
-      (
-        "cost",
-        [
-          "steps": .integer(report.steps), "tokens": .integer(report.tokens),
-          "step_s": .number(report.stepSeconds), "evaluation_s": .number(report.evaluationSeconds),
-          "other_s": .number(report.otherSeconds), "cpu_s": .number(ProcessFacts.processorSeconds),
-          "tokens_per_s": .number(Double(report.tokens) / max(report.stepSeconds, 1e-9)),
-          "peak_rss_bytes": .integer(ProcessMemory.current.peakResident),
-        ]
-      )
-    ])
-    if case .stopped(let steps) = outcome {
-      try folder.finish(.stopped, notes: notes)
-      console.note("stopped after \(steps) steps; go on with:\n  \(Support.resumeLine(session.commandLine))")
-      return .stopped
-    }
-    try Support.writeTrainingReport(folder)
-    try folder.finish(.complete, notes: notes)
-    try finish(driver, latest, console)
-    return .success
-  }
-
   private func finish(_ driver: StepDriver, _ latest: StepDriver.Progress?, _ console: Console) throws {
     let best = driver.best
     if console.wantsJSON {
@@ -312,9 +274,5 @@ struct FinetuneCommand: Command {
     }
     let kind = word == "full" ? "models" : "adapters"
     console.note("\(kind): " + (best == nil ? "" : "\(output ?? "")/best and ") + "\(output ?? "")/last")
-  }
-
-  private static func detail(_ state: StepDriver.Progress) -> String {
-    "loss \(Decimals.text(state.loss, places: 4))  \(Support.grouped(Int(state.tokensPerSecond))) tokens/s"
   }
 }
