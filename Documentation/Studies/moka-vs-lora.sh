@@ -14,7 +14,7 @@ data="$model/data"
 
 steps=150 # of training
 batch=8
-grid="0.001 0.003 0.01" # learning rates
+grid="0.0001 0.0003 0.001 0.003 0.01" # learning rates
 grid_seeds="101"        # for the choice of the learning rate, and for nothing else
 seeds="1 2 3 4 5 6 7 8 9 10"
 arms="lora moka-paper multi-lora lora-wide multi-lora-narrow no-cross-attention text-query naive moka-avt-release

@@ -363,8 +363,12 @@ final class FinetuneCommandTests: XCTestCase {
     try check(copy, 69, ["use_dora"])
     try edit("\"init_lora_weights\": true", "\"init_lora_weights\": \"pissa\"")
     try check(copy, 69, ["init_lora_weights", "frozen weight"])
-    try edit("\"layers_pattern\": null", "\"layers_pattern\": \"(\"")
-    try check(copy, 65, ["layers_pattern", "regular expression"])
+    try edit("\"layers_pattern\": null", "\"layers_pattern\": \"h\"")
+    try check(copy, 69, ["layers_pattern", "without layers_to_transform"])
+    try edit("\"rank_pattern\": {}", "\"rank_pattern\": {\"(\": 2}")
+    try check(copy, 65, ["rank_pattern", "holds \"(\"", "regular expression"])
+    try edit("\"lora_alpha\": 8", "\"lora_alpha\": 1e300")
+    try check(copy, 65, ["lora_alpha", "1000000"])
     try edit("\"r\": 4", "\"r\": 0")
     try check(copy, 65, ["\"r\"", "from 1"])
     try edit("\"r\": 4", "\"r\": 4")
@@ -384,12 +388,29 @@ final class FinetuneCommandTests: XCTestCase {
       (["lorra"] + base, "Did you mean 'lora'"),
       (["lora"] + base + ["--metric", "exact-match"], "--validation"),
       (["lora", Embedded.model, "--data", "x"], "-o RUN"),
+      (["lora"] + base + ["--eval-interval", "3"], "--validation"),
+      (["lora"] + base + ["--max-new-tokens", "3"], "--metric exact-match"),
     ] {
       let outcome = try Program.run(["finetune"] + words)
       XCTAssertEqual(outcome.status, 64, "\(words): \(outcome.errors)")
       XCTAssertTrue(outcome.errors.contains(part), outcome.errors)
     }
     let setup = try Setup()
+    for (method, words, part) in [
+      ("lora", ["--lr-projector", "0.1"], "--lr-projector is for a part that is not trained"),
+      ("full", ["--freeze", "projector", "--lr-projector", "0.1"], "not trained"),
+      ("full", ["--freeze", "projector,decoder"], "leave nothing to train"),
+      ("lora", ["--targets", "q_proj", "--layers", "0,99"], "numbers from 0 to 3"),
+      ("lora", ["--targets", "q_proj,foo_proj"], "foo_proj"),
+    ] {
+      let outcome = try Program.run(setup.line(method, setup.folder.path("run"), words))
+      XCTAssertEqual(outcome.status, 64, "\(words): \(outcome.errors)")
+      XCTAssertTrue(outcome.errors.contains(part), outcome.errors)
+    }
+    let huge = try Program.run(
+      setup.line("lora", setup.folder.path("run"), ["--max-memory", "1MB"]))
+    XCTAssertEqual(huge.status, 69, huge.errors)
+    XCTAssertTrue(huge.errors.contains("--max-memory"), huge.errors)
     let part = try Program.run(
       setup.line("lora", setup.folder.path("run"), ["--train", "vision"]))
     XCTAssertEqual(part.status, 64, part.errors)

@@ -111,7 +111,21 @@ public struct ConfigurationReader: Sendable {
     }
     guard number > lowerBound, number < 1e30 else {
       throw .outOfRange(
-        path: path, key: prefix + key, found: value.text(), expected: "a number above \(lowerBound)")
+        path: path, key: prefix + key, found: value.text(),
+        expected: number > lowerBound ? "a number below 1e30" : "a number above \(lowerBound)")
+    }
+    return number
+  }
+
+  /// A number within a range; `fallback` when the key has no value.
+  public func number(_ key: String, in range: ClosedRange<Double>, default fallback: Double? = nil)
+    throws(ConfigurationError) -> Double
+  {
+    let number = try number(key, above: -.infinity, default: fallback)
+    guard range ~= number else {
+      throw .outOfRange(
+        path: path, key: prefix + key, found: value(key)?.text() ?? "",
+        expected: "a number from \(range.lowerBound) to \(range.upperBound)")
     }
     return number
   }

@@ -48,6 +48,7 @@ struct ConvertCommand: Command {
 
   func run(_ session: Session) throws -> ExitStatus {
     let console = session.console
+    try Support.requireNew(URL(fileURLWithPath: output, isDirectory: true))
     let conversion = try CheckpointConversion(
       Support.checkpoint(model), bits: weights.bits, groupSize: groupSize)
     var progress: ProgressReporter?

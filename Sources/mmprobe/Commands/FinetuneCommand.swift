@@ -57,7 +57,7 @@ struct FinetuneCommand: Command {
       metric.declaration, answerLimit.declaration, lengthLimit.declaration, survey.declaration,
       logInterval.declaration, evaluationInterval.declaration, saveInterval.declaration,
       patience.declaration, output.declaration, resume.declaration, overwrite.declaration,
-      dryRun.declaration,
+      dryRun.declaration, RunOptions.maxMemory.declaration,
     ]
   static let examples = [
     Example(
@@ -88,10 +88,12 @@ struct FinetuneCommand: Command {
   private let surveyLimit: Int
   private let intervals: (log: Int, evaluation: Int, save: Int)
   private let patience: Int?
+  private let isGiven: (answerLimit: Bool, evaluationInterval: Bool)
   private let output: String?
   private let resumes: Bool
   private let overwrites: Bool
   private let isDryRun: Bool
+  private let maxMemory: Int?
 
   init(_ arguments: Arguments) throws(UsageError) {
     word = try arguments[Self.method]
@@ -113,6 +115,10 @@ struct FinetuneCommand: Command {
     output = try arguments[Self.output]
     (resumes, overwrites) = (try arguments[Self.resume], try arguments[Self.overwrite])
     isDryRun = try arguments[Self.dryRun]
+    maxMemory = try arguments[RunOptions.maxMemory]
+    isGiven = (
+      arguments.isGiven(Self.answerLimit), arguments.isGiven(Self.evaluationInterval)
+    )
   }
 
   func validate() throws(UsageError) {
@@ -138,9 +144,15 @@ struct FinetuneCommand: Command {
       throw .conflict(
         reason: "--validation-media is for validation records", remedy: "give --validation FILE")
     }
-    if validation == nil && (metric != .loss || patience != nil) {
+    if validation == nil && (metric != .loss || patience != nil || isGiven.evaluationInterval) {
       throw .conflict(
-        reason: "--metric and --patience are for validation records", remedy: "give --validation FILE")
+        reason: "--metric, --patience and --eval-interval are for validation records",
+        remedy: "give --validation FILE")
+    }
+    if isGiven.answerLimit && metric == .loss {
+      throw .conflict(
+        reason: "--max-new-tokens is for answers, which only --metric exact-match has generated",
+        remedy: "leave it out, or give --metric exact-match")
     }
   }
 
@@ -164,14 +176,17 @@ struct FinetuneCommand: Command {
     var validationOptions = data.media
     if let validationMedia { validationOptions.table = URL(fileURLWithPath: validationMedia) }
     let other = try validation.map { path in
-      let records = try DataSet(URL(fileURLWithPath: path), format: nil, media: validationOptions)
+      let records = try DataSet(URL(fileURLWithPath: path), format: data.format, media: validationOptions)
       return FinetuneData(
         records, count: records.count, for: checkpoint, options: options, lengthLimit: lengthLimit)
     }
     let task = try FinetuneTask(checkpoint, options: options, training: training, validation: other)
+    MemoryLimit.bytes = maxMemory
+    try checkMemory(task)
     let parameters = try task.initialParameters()
-    Interrupts.install()
-    let survey = try training.survey(surveyLimit)
+    var reading = console.progress(total: min(surveyLimit, training.count), alreadyDone: 0, unit: "record")
+    let survey = try training.survey(surveyLimit) { reading?.update(done: $0, detail: "") }
+    reading?.finish(done: survey.count, detail: "")
     if survey.count == training.count && survey.withMedia == 0 && word == "moka" {
       throw FinetuneError.noMedia(path: training.data.url.path, method: "moka")
     }
@@ -181,6 +196,7 @@ struct FinetuneCommand: Command {
       throw FinetuneError.neverTogether(
         path: training.data.url.path, modalities: rebalancing.modalities.map(\.rawValue))
     }
+    Support.warnOfLength(survey.longest, checkpoint, console)
     // A resumed run has been described before.
     let folder = try isDryRun ? nil : openFolder(checkpoint, training, other, options, session)
     if folder?.isResumed != true {
@@ -189,8 +205,11 @@ struct FinetuneCommand: Command {
         use: try task.mediaUse(limit: 8),
         trial: try task.trial(parameters), steps: options.driver.schedule.total)
       try show(report, console)
+      try MemoryLimit.check(needed: report.peakBytes, for: "this training")
     }
     guard let folder else { return .success }
+    // Before the first step there is nothing to save.
+    Interrupts.install()
     let optimizer = Optimizer(parameters, rule: options.rule, groups: task.groups())
     let run = TrainingRun(
       driver: try StepDriver(task, optimizer: optimizer, options: options.driver, folder: folder),
@@ -200,6 +219,17 @@ struct FinetuneCommand: Command {
     guard case .complete(let latest) = try run.run(session) else { return .stopped }
     try finish(run.driver, latest, console)
     return .success
+  }
+
+  /// Refuses what cannot fit: the trained numbers, their gradients and the two moments of AdamW in 32 bits, activations
+  /// aside.
+  private func checkMemory(_ task: FinetuneTask) throws(MemoryLimitError) {
+    let needed = task.parts.reduce(0) { $0 + 16 * $1.trained }
+    let what = "training \(Support.grouped(task.parts.reduce(0) { $0 + $1.trained })) numbers"
+    try MemoryLimit.check(needed: needed, for: what)
+    if let available = MachineFacts.availableMemory, needed > available {
+      throw .unavailable(what: what, needed: needed, available: available)
+    }
   }
 
   private func show(_ report: FinetuneReport, _ console: Console) throws {
@@ -220,6 +250,11 @@ struct FinetuneCommand: Command {
     var hashes = try checkpoint.fileHashes().map { ("model/" + $0.name, JSONValue.string($0.sha256)) }
     hashes.append(("train", .string(training.data.sha256)))
     if let other { hashes.append(("validation", .string(other.data.sha256))) }
+    for (name, data) in [("train", training.data)] + (other.map { [("validation", $0.data)] } ?? []) {
+      for file in try self.data.mediaHashes(of: data) {
+        hashes.append(("\(name)/\(file.name)", .string(file.sha256)))
+      }
+    }
     var settings = settings
     settings["rebalance"] = options.rebalancing?.json ?? .null
     let configuration = JSONObject([
@@ -264,7 +299,7 @@ struct FinetuneCommand: Command {
       try console.document([
         "steps": .integer(driver.step), "last_loss": JSONValue(latest?.loss),
         "best_step": best.map { .integer($0.step) } ?? .null,
-        "best_\(metric.rawValue)": JSONValue(best?.value),
+        "best_\(metric == .loss ? "loss" : "exact_match")": JSONValue(best?.value),
       ])
     } else if let best {
       try console.line(

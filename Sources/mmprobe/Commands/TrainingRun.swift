@@ -43,7 +43,9 @@ struct TrainingRun {
     progress?.finish(done: driver.step, detail: latest.map(Self.detail) ?? "")
     if case .stopped(let steps) = outcome {
       try folder.finish(.stopped, notes: notes)
-      console.note("stopped after \(steps) steps; go on with:\n  \(Support.resumeLine(session.commandLine))")
+      console.note(
+        "stopped after \(Support.counted(steps, "step")); go on with:\n  \(Support.resumeLine(session.commandLine))"
+      )
       return .stopped
     }
     try Support.writeTrainingReport(folder)
