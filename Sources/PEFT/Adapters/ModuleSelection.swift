@@ -144,16 +144,11 @@ struct PythonPattern {
   }
 
   private func result(_ name: String) throws(AdapterError) -> NSTextCheckingResult? {
-    var (found, isLate) = (NSTextCheckingResult?.none, false)
-    let deadline = ProcessFacts.monotonicSeconds + Self.secondsLimit
-    let whole = NSRange(name.startIndex..., in: name)
-    expression.enumerateMatches(in: name, options: .reportProgress, range: whole) { match, _, stop in
-      if let match { found = match }
-      isLate = match == nil && ProcessFacts.monotonicSeconds > deadline
-      if isLate || match != nil { stop.pointee = true }
+    switch expression.firstMatch(in: name, seconds: Self.secondsLimit) {
+    case .found(let result): return result
+    case .none: return nil
+    case .timedOut: throw .slowPattern(path: place.path, key: place.key, pattern: text, name: name)
     }
-    if isLate { throw .slowPattern(path: place.path, key: place.key, pattern: text, name: name) }
-    return found
   }
 
   /// Whether the whole name matches.
