@@ -17,7 +17,7 @@ struct FinetuneArguments {
     "alpha of adapters")
   static let rslora = Option<Bool>.flag("rslora", "divide alpha by the root of the rank")
   static let dropout = Option<Double>.number(
-    "dropout", in: .closed(0, 0.999), default: 0, "of the input of adapters")
+    "dropout", in: .from(0, below: 1), default: 0, "of the input of adapters")
   static let targets = Option<[String]>.list(
     "targets", "NAMES", absence: "all linear layers of the decoder",
     "ends of names of adapted layers, one regular expression, or all-linear")
@@ -32,7 +32,7 @@ struct FinetuneArguments {
   static let freeze = Option<[String]>.list(
     "freeze", "PARTS", absence: "none", "parts that full leaves as they are")
   static let rate = Option<Double>.number(
-    "lr", in: .closed(1e-12, 100), default: 1e-4, "learning rate at its peak")
+    "lr", in: .atLeast(1e-12, atMost: 100), default: 1e-4, "learning rate at its peak")
   static let partRates: [(part: ModelPart, option: Option<Double?>)] = [
     ModelPart.vision, .audio, .projector, .decoder, .adapters,
   ].map { part in

@@ -184,9 +184,7 @@ struct FinetuneCommand: Command {
     MemoryLimit.bytes = maxMemory
     try checkMemory(task)
     let parameters = try task.initialParameters()
-    var reading = console.progress(total: min(surveyLimit, training.count), alreadyDone: 0, unit: "record")
-    let survey = try training.survey(surveyLimit) { reading?.update(done: $0, detail: "") }
-    reading?.finish(done: survey.count, detail: "")
+    let survey = try survey(training, console)
     if survey.count == training.count && survey.withMedia == 0 && word == "moka" {
       throw FinetuneError.noMedia(path: training.data.url.path, method: "moka")
     }
@@ -219,6 +217,20 @@ struct FinetuneCommand: Command {
     guard case .complete(let latest) = try run.run(session) else { return .stopped }
     try finish(run.driver, latest, console)
     return .success
+  }
+
+  /// Reads records; what takes longer than two seconds shows how far it is.
+  private func survey(_ training: FinetuneData, _ console: Console) throws -> FinetuneData.Survey {
+    let (start, total) = (ProcessFacts.monotonicSeconds, min(surveyLimit, training.count))
+    var progress: ProgressReporter?
+    let survey = try training.survey(surveyLimit) { done in
+      if progress == nil, ProcessFacts.monotonicSeconds - start > 2 {
+        progress = console.progress(total: total, alreadyDone: done, unit: "record")
+      }
+      progress?.update(done: done, detail: "")
+    }
+    progress?.finish(done: survey.count, detail: "")
+    return survey
   }
 
   /// Refuses what cannot fit: the trained numbers, their gradients and the two moments of AdamW in 32 bits, activations

@@ -80,11 +80,11 @@ enum Support {
   ///
   /// - Throws: `RunFolderError.notEmpty`, `.notAFolder`.
   static func requireNew(_ folder: URL) throws(RunFolderError) {
-    var isFolder: ObjCBool = false
-    guard FileManager.default.fileExists(atPath: folder.path, isDirectory: &isFolder) else { return }
-    guard isFolder.boolValue else { throw .notAFolder(path: folder.path) }
-    let names = try? FileManager.default.contentsOfDirectory(atPath: folder.path)
-    guard names?.isEmpty == true else { throw .notEmpty(path: folder.path, isRun: false) }
+    guard FileManager.default.fileExists(atPath: folder.path) else { return }
+    guard let names = try? FileManager.default.contentsOfDirectory(atPath: folder.path) else {
+      throw .notAFolder(path: folder.path)
+    }
+    guard names.isEmpty else { throw .notEmpty(path: folder.path, isRun: false) }
   }
 
   /// Writes the curves of a training run into its folder.
