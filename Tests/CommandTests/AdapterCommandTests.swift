@@ -57,7 +57,7 @@ final class AdapterCommandTests: XCTestCase {
   /// A run goes on only with the media it began with, and comparing runs names media that differ.
   func testMediaBelongToARun() throws {
     let folder = try TemporaryFolder()
-    let noisy = Fixtures.avdigitsData("val.safetensors").path
+    let noisy = Fixtures.avdigitsData("test_noisy.safetensors").path
     func line(_ run: String, _ more: [String]) -> [String] {
       [
         "eval", Embedded.model, "--data", Embedded.data, "-n", "4", "--max-new-tokens", "1", "-q", "-o",
@@ -67,10 +67,10 @@ final class AdapterCommandTests: XCTestCase {
     try Program.succeed(line("a", []))
     let mixed = try Program.run(line("a", ["--media", noisy, "--resume"]))
     XCTAssertEqual(mixed.status, 65, mixed.errors)
-    XCTAssertTrue(mixed.errors.contains("data.media.val.safetensors"), mixed.errors)
+    XCTAssertTrue(mixed.errors.contains("data.media.test_noisy.safetensors"), mixed.errors)
     try Program.succeed(line("b", ["--media", noisy]))
     let compared = try Program.succeed(["compare", folder.path("a"), folder.path("b"), "--pair", "id"])
-    XCTAssertTrue(compared.output.contains("data.media.val.safetensors"), compared.output)
+    XCTAssertTrue(compared.output.contains("data.media.test_noisy.safetensors"), compared.output)
     XCTAssertFalse(compared.output.contains("settings: identical"), compared.output)
   }
 

@@ -51,13 +51,16 @@ struct FinetuneCommand: Command {
   static let overwrite = Option<Bool>.flag("overwrite", "replace the run in the folder")
   static let dryRun = Option<Bool>.flag("dry-run", "stop before the first step; writes nothing")
   static let positionals = [method, Positional.model]
+  static let maxMemory = Option<Int?>.custom(
+    "max-memory", "SIZE", default: nil, notes: "such as 6GB or 800MB",
+    "refuse a training that needs more, mapped weights included", read: RunOptions.readSize)
   static let options =
     DataOptions.declarations + [validation.declaration, validationMedia.declaration]
     + FinetuneArguments.declarations + RebalanceOptions.declarations + [
       metric.declaration, answerLimit.declaration, lengthLimit.declaration, survey.declaration,
       logInterval.declaration, evaluationInterval.declaration, saveInterval.declaration,
       patience.declaration, output.declaration, resume.declaration, overwrite.declaration,
-      dryRun.declaration, RunOptions.maxMemory.declaration,
+      dryRun.declaration, maxMemory.declaration,
     ]
   static let examples = [
     Example(
@@ -115,7 +118,7 @@ struct FinetuneCommand: Command {
     output = try arguments[Self.output]
     (resumes, overwrites) = (try arguments[Self.resume], try arguments[Self.overwrite])
     isDryRun = try arguments[Self.dryRun]
-    maxMemory = try arguments[RunOptions.maxMemory]
+    maxMemory = try arguments[Self.maxMemory]
     isGiven = (
       arguments.isGiven(Self.answerLimit), arguments.isGiven(Self.evaluationInterval)
     )
