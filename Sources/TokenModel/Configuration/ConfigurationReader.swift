@@ -121,10 +121,16 @@ public struct ConfigurationReader: Sendable {
   public func number(_ key: String, in range: ClosedRange<Double>, default fallback: Double? = nil)
     throws(ConfigurationError) -> Double
   {
-    let number = try number(key, above: -.infinity, default: fallback)
+    guard let value = value(key) else {
+      guard let fallback else { throw .missingKey(path: path, key: prefix + key) }
+      return fallback
+    }
+    guard let number = value.doubleValue else {
+      throw .wrongKind(path: path, key: prefix + key, found: value.kind, expected: "a number")
+    }
     guard range ~= number else {
       throw .outOfRange(
-        path: path, key: prefix + key, found: value(key)?.text() ?? "",
+        path: path, key: prefix + key, found: value.text(),
         expected: "a number from \(range.lowerBound) to \(range.upperBound)")
     }
     return number
