@@ -85,4 +85,18 @@ final class AdapterCommandTests: XCTestCase {
     XCTAssertEqual(outcome.status, 64, outcome.errors)
     XCTAssertTrue(outcome.errors.contains("run/last"), outcome.errors)
   }
+
+  /// What the limits of a process leave is all there is: a rank too large is refused before it is drawn.
+  func testATrainingThatCannotFitIsRefusedBeforeItBegins() throws {
+    let folder = try TemporaryFolder()
+    let program = Program.url.path
+    let shell = """
+      ulimit -v 6000000; exec '\(program)' finetune lora '\(Embedded.model)' --data '\(Embedded.data)' \
+        --rank 65536 --steps 1 --batch 1 -o '\(folder.path("run"))'
+      """
+    let outcome = try Program.run(["-c", shell], executable: URL(fileURLWithPath: "/bin/sh"))
+    XCTAssertEqual(outcome.status, 69, outcome.errors)
+    XCTAssertTrue(outcome.errors.contains("are free"), outcome.errors)
+    XCTAssertFalse(FileManager.default.fileExists(atPath: folder.path("run")))
+  }
 }
