@@ -26,6 +26,14 @@ public struct ConfigurationReader: Sendable {
     self.init(path: path, object: object, prefix: "")
   }
 
+  /// Reads `config.json` of a folder.
+  ///
+  /// - Throws: `FileError`, `ConfigurationError.malformed`, `.notAnObject`.
+  init(folder: URL) throws {
+    let path = folder.appendingPathComponent("config.json")
+    try self.init(path: path.path, bytes: FileReader.bytes(of: path, limit: 16 << 20))
+  }
+
   private init(path: String, object: JSONObject, prefix: String) {
     (self.path, self.object, self.prefix) = (path, object, prefix)
   }
