@@ -64,7 +64,7 @@ public enum MachineFacts {
   }
 
   private static func bytes(of key: String, in file: String) -> Int? {
-    guard let words = value(of: key, in: text(file))?.split(separator: " "),
+    guard let words = value(of: key, in: text(file))?.split(whereSeparator: \.isWhitespace),
       let first = words.first,
       let count = Int(first)
     else { return nil }
