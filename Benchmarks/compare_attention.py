@@ -70,30 +70,36 @@ class MemoryWatch:
         return self.peak
 
 
-class PeerProcess:
-    """Another program that waits for commands on its standard input and answers with lines of JSON."""
+class LineProcess:
+    """A program that waits for commands on its standard input and answers each with one line of JSON."""
 
-    def __init__(self, command, threads):
-        environment = os.environ | {"OMP_NUM_THREADS": str(threads), "TRANSFORMERS_VERBOSITY": "error"}
+    def __init__(self, command, environment=None):
         self.process = subprocess.Popen(
-            [str(word) for word in command], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
-            env=environment)
-        self.base_memory = self.answer()["memory"]
+            [str(word) for word in command], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment)
 
     def answer(self):
         line = self.process.stdout.readline()
         if not line:
-            raise RuntimeError(f"the peer ended with {self.process.wait()}")
+            raise RuntimeError(f"{self.process.args[0]} ended with {self.process.wait()}")
         return json.loads(line)
 
-    def ask(self, command):
+    def ask(self, command="run"):
         self.process.stdin.write(command + "\n")
         self.process.stdin.flush()
         return self.answer()
 
     def close(self):
         self.process.stdin.close()
+        self.process.stdout.read()
         self.process.wait()
+
+
+class PeerProcess(LineProcess):
+    """The other side, which first tells the memory it has taken."""
+
+    def __init__(self, command, threads):
+        super().__init__(command, os.environ | {"OMP_NUM_THREADS": str(threads), "TRANSFORMERS_VERBOSITY": "error"})
+        self.base_memory = self.answer()["memory"]
 
 
 def start_peer(options, mode, tokens):
@@ -116,28 +122,11 @@ def start_ours(options, tokens, repeats=1, output=None):
     return subprocess.Popen([str(word) for word in command], stdout=subprocess.PIPE, text=True)
 
 
-class Ours:
+def start_interactive(options, tokens):
     """mmprobe with one model and one input; a pass is run for every line it is sent."""
-
-    def __init__(self, options, tokens):
-        command = [
-            options.mmprobe, "bench-forward", options.model, "--inputs", inputs_path(options, tokens), "--statistics",
-            "--logits", options.logits, "--threads", options.threads, "--warmup", 0, "--interactive"]
-        self.process = subprocess.Popen(
-            [str(word) for word in command], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-
-    def run(self):
-        self.process.stdin.write("run\n")
-        self.process.stdin.flush()
-        line = self.process.stdout.readline()
-        if not line:
-            raise RuntimeError(f"mmprobe ended with {self.process.wait()}")
-        return json.loads(line)["seconds"]
-
-    def close(self):
-        self.process.stdin.close()
-        self.process.stdout.read()
-        self.process.wait()
+    return LineProcess([
+        options.mmprobe, "bench-forward", options.model, "--inputs", inputs_path(options, tokens), "--statistics",
+        "--logits", options.logits, "--threads", options.threads, "--warmup", 0, "--interactive"])
 
 
 def run_ours(options, tokens, repeats=1, output=None):
@@ -189,7 +178,7 @@ def measure_pairs(options, mode, tokens, peer):
     Before a pass either side's weights are read once.
     """
     pairs = []
-    ours = Ours(options, tokens)
+    ours = start_interactive(options, tokens)
     watches = [MemoryWatch(ours.process), MemoryWatch(peer.process)]
     for index in range(options.pairs + WARM_UPS):
         seconds = {}
@@ -201,7 +190,7 @@ def measure_pairs(options, mode, tokens, peer):
             else:
                 peer.ask("touch")
             for _ in range(2 if options.settle else 1):
-                seconds[side] = ours.run() if side == "ours" else peer.ask("run")["seconds"]
+                seconds[side] = (ours if side == "ours" else peer).ask("run")["seconds"]
         if index >= WARM_UPS:
             pairs.append((seconds["ours"], seconds["theirs"]))
             print(f"  pair {len(pairs)}: {seconds['ours']:.3f} s, {seconds['theirs']:.3f} s", flush=True)

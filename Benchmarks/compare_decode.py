@@ -18,7 +18,7 @@ import subprocess
 import sys
 import time
 
-from compare_attention import HERE, append_rows, processor_name
+from compare_attention import HERE, LineProcess, append_rows, processor_name
 
 
 def parse_arguments():
@@ -35,27 +35,12 @@ def parse_arguments():
     return parser.parse_args()
 
 
-class Peer:
-    """A process of peer_decode.py that answers each line with one line of JSON."""
-
-    def __init__(self, python, engine, options, path):
-        command = [python, HERE / "peer_decode.py", engine, path, options.model / f"inputs-{options.tokens}.safetensors",
-                   options.steps, options.threads]
-        environment = os.environ | {"OMP_NUM_THREADS": str(options.threads), "TRANSFORMERS_VERBOSITY": "error"}
-        self.process = subprocess.Popen(
-            [str(word) for word in command], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment)
-
-    def run(self):
-        self.process.stdin.write("run\n")
-        self.process.stdin.flush()
-        line = self.process.stdout.readline()
-        if not line:
-            raise RuntimeError(f"a peer ended with {self.process.wait()}")
-        return json.loads(line)
-
-    def close(self):
-        self.process.stdin.close()
-        self.process.wait()
+def start_peer(python, engine, options, path):
+    """A process of peer_decode.py."""
+    return LineProcess(
+        [python, HERE / "peer_decode.py", engine, path, options.model / f"inputs-{options.tokens}.safetensors", options.steps,
+         options.threads],
+        os.environ | {"OMP_NUM_THREADS": str(options.threads), "TRANSFORMERS_VERBOSITY": "error"})
 
 
 def run_ours(options):
@@ -79,14 +64,14 @@ def main():
     medians = {name: [] for name in ["mmprobe", *engines]}
     # One engine in memory at a time: float32 weights of several would not fit a small machine.
     for name, (python, path) in engines.items():
-        peer = Peer(python, name, options, path)
-        ids[name] = peer.run()["ids"]
+        peer = start_peer(python, name, options, path)
+        ids[name] = peer.ask()["ids"]
         for index in range(options.rounds):
             for side in ["mmprobe", name] if index % 2 == 0 else [name, "mmprobe"]:
                 time.sleep(0.5)
                 # The first run is not counted: on some virtual machines a process is slow after another's.
                 for _ in range(2):
-                    answer = run_ours(options) if side == "mmprobe" else peer.run()
+                    answer = run_ours(options) if side == "mmprobe" else peer.ask()
                 medians[side].append(statistics.median(answer["seconds"]))
         peer.close()
     if ids["mmprobe"] != ids["transformers-float32"]:

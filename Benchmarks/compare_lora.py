@@ -19,7 +19,7 @@ import time
 import numpy
 from safetensors.numpy import load_file, save_file
 
-from compare_attention import HERE, MemoryWatch, PeerProcess, append_rows, processor_name, ratio_interval
+from compare_attention import HERE, LineProcess, MemoryWatch, PeerProcess, append_rows, processor_name, ratio_interval
 
 WARM_UPS = 2
 COMPARED_STEPS = 3
@@ -36,33 +36,19 @@ def parse_arguments():
     parser.add_argument("--mmprobe", type=pathlib.Path, default=HERE.parent / ".build/release/mmprobe")
     parser.add_argument("--threads", type=int, default=os.cpu_count())
     parser.add_argument("--pairs", type=int, default=10)
+    parser.add_argument(
+        "--settle", action="store_true",
+        help="an untimed step before each timed one: on some virtual machines a process's first step after another's is slow")
     parser.add_argument("--parts", nargs="+", choices=["outputs", "times", "memory"], default=["outputs", "times", "memory"])
     parser.add_argument("--results", type=pathlib.Path, default=HERE / "results")
     return parser.parse_args()
 
 
-class Ours:
+def start_ours(options, adapter, inputs, *more):
     """mmprobe with the model; a step is done for every line it is sent, after the warm-ups."""
-
-    def __init__(self, options, adapter, inputs, *more):
-        command = [
-            options.mmprobe, "bench-train", "--checkpoint", options.model, "--adapter", adapter, "--inputs", inputs,
-            "--threads", options.threads, "--warmup", WARM_UPS, "--interactive", *more]
-        self.process = subprocess.Popen(
-            [str(word) for word in command], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-
-    def run(self):
-        self.process.stdin.write("run\n")
-        self.process.stdin.flush()
-        line = self.process.stdout.readline()
-        if not line:
-            raise RuntimeError(f"mmprobe ended with {self.process.wait()}")
-        return json.loads(line)
-
-    def close(self):
-        self.process.stdin.close()
-        self.process.stdout.read()
-        self.process.wait()
+    return LineProcess([
+        options.mmprobe, "bench-train", "--checkpoint", options.model, "--adapter", adapter, "--inputs", inputs,
+        "--threads", options.threads, "--warmup", WARM_UPS, "--interactive", *more])
 
 
 def start_peer(options, adapter, inputs):
@@ -106,24 +92,25 @@ def memory(process, step, steps):
 
 def compare_times(options, adapter, inputs):
     """Seconds of pairs of steps, ours and theirs, and of steps of ours with checkpointing."""
-    ours, peer = Ours(options, adapter, inputs), start_peer(options, adapter, inputs)
+    ours, peer = start_ours(options, adapter, inputs), start_peer(options, adapter, inputs)
     for _ in range(WARM_UPS):
         peer.ask("run")
     # The first answer comes after the warm-ups, so that these do not run beside a timed step.
-    ours.run()
+    ours.ask()
     pairs = []
     for index in range(max(10, options.pairs)):
         seconds = {}
         for side in ["ours", "theirs"] if index % 2 == 0 else ["theirs", "ours"]:
             # A pause lets the other side's waiting threads fall asleep.
             time.sleep(0.5)
-            seconds[side] = (ours.run() if side == "ours" else peer.ask("run"))["seconds"]
+            for _ in range(2 if options.settle else 1):
+                seconds[side] = (ours.ask() if side == "ours" else peer.ask("run"))["seconds"]
         pairs.append((seconds["ours"], seconds["theirs"]))
         print(f"  pair {len(pairs)}: {pairs[-1][0]:.4f} s, {pairs[-1][1]:.4f} s", flush=True)
     ours.close()
     peer.close()
-    again = Ours(options, adapter, inputs, "--activation-checkpointing")
-    checkpointed = [again.run()["seconds"] for _ in range(CHECKPOINTED_STEPS)]
+    again = start_ours(options, adapter, inputs, "--activation-checkpointing")
+    checkpointed = [again.ask()["seconds"] for _ in range(CHECKPOINTED_STEPS)]
     again.close()
     return numpy.array(pairs), checkpointed
 
@@ -132,8 +119,8 @@ def compare_memory(options, adapter, inputs):
     """Peaks of ours, of ours with checkpointing and of theirs, and what theirs was before the first step."""
     peaks = []
     for more in [[], ["--activation-checkpointing"]]:
-        ours = Ours(options, adapter, inputs, *more)
-        peaks.append(memory(ours.process, ours.run, 1))
+        ours = start_ours(options, adapter, inputs, *more)
+        peaks.append(memory(ours.process, ours.ask, 1))
         ours.close()
     peer = start_peer(options, adapter, inputs)
     theirs = memory(peer.process, lambda: peer.ask("run"), WARM_UPS + 1)

@@ -25,18 +25,22 @@ WARM_UPS = 2
 
 def parse_arguments():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--models", nargs="+", default=["decoder", "encoders", "towers"])
+    parser.add_argument("--models", nargs="+", default=["decoder", "encoders", "towers"],
+                        help="decoder, encoders, towers or resnets")
     parser.add_argument("--mmprobe", type=pathlib.Path, default=HERE.parent / ".build/release/mmprobe")
     parser.add_argument("--threads", type=int, default=os.cpu_count())
     parser.add_argument("--pairs", type=int, default=10)
+    parser.add_argument("--settle", action="store_true", help="an untimed step of theirs before each timed one; ours has two")
+    parser.add_argument("--channels-last", action="store_true", help="PyTorch keeps channels of the ResNets innermost")
     parser.add_argument("--results", type=pathlib.Path, default=HERE / "results")
     return parser.parse_args()
 
 
 def start_peer(options, model):
     """PyTorch with one model."""
+    layout = ["--channels-last"] if options.channels_last else []
     return PeerProcess(
-        [sys.executable, HERE / "peer_training.py", model, "--threads", options.threads], options.threads)
+        [sys.executable, HERE / "peer_training.py", model, "--threads", options.threads, *layout], options.threads)
 
 
 def start_ours(options, model, path, repeats):
@@ -70,7 +74,10 @@ def compare_losses(options, model, path):
 def main():
     options = parse_arguments()
     options.results.mkdir(parents=True, exist_ok=True)
-    paths = {kind: options.results / f"training-{kind}.csv" for kind in ("times", "memory", "summary")}
+    # The large networks have files of their own, so that neither run replaces the results of the other.
+    stem = "resnets" if options.models == ["resnets"] else "training"
+    stem += "-channels-last" if options.channels_last else ""
+    paths = {kind: options.results / f"{stem}-{kind}.csv" for kind in ("times", "memory", "summary")}
     for path in paths.values():
         path.unlink(missing_ok=True)
     for model in options.models:
@@ -88,6 +95,8 @@ def main():
                 for side in ["ours", "theirs"] if index % 2 == 0 else ["theirs", "ours"]:
                     # A pause lets the other side's waiting threads fall asleep.
                     time.sleep(0.5)
+                    if options.settle and side == "theirs":
+                        peer.ask("run")
                     seconds[side] = (
                         run_ours(options, model, path)["seconds"][0] if side == "ours" else peer.ask("run")["seconds"])
                 pairs.append((seconds["ours"], seconds["theirs"]))
@@ -107,7 +116,7 @@ def main():
             peer.close()
         ratio = float(numpy.median(pairs[:, 0]) / numpy.median(pairs[:, 1]))
         low, high = ratio_interval(pairs)
-        label = [model, options.threads]
+        label = [model + ("-channels-last" if options.channels_last else ""), options.threads]
         append_rows(
             paths["times"], ["model", "threads", "pair", "ours_seconds", "theirs_seconds"],
             [[*label, index, f"{a:.6f}", f"{b:.6f}"] for index, (a, b) in enumerate(pairs)])

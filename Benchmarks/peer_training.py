@@ -11,6 +11,7 @@ import sys
 import time
 
 import torch
+import torchvision
 from safetensors.torch import save_file
 from torch import nn
 from transformers import LlamaConfig, LlamaForCausalLM
@@ -101,7 +102,42 @@ class Towers(nn.Module):
         return {}
 
 
-MODELS = {"decoder": Decoder, "encoders": Encoders, "towers": Towers}
+class ResNets(nn.Module):
+    """ResNet18 of torchvision for a spectrogram (1x257x188) and for two frames (3x224x224), means over places and frames, and a
+    linear classifier: the networks that benchmarks of imbalance train on CREMA-D."""
+
+    def __init__(self, channels_last=False):
+        super().__init__()
+        self.audio, self.frames = torchvision.models.resnet18(), torchvision.models.resnet18()
+        self.audio.conv1 = nn.Conv2d(1, 64, 7, 2, 3, bias=False)
+        nn.init.kaiming_normal_(self.audio.conv1.weight, mode="fan_out", nonlinearity="relu")
+        self.audio.fc, self.frames.fc, self.head = nn.Identity(), nn.Identity(), nn.Linear(1024, 6)
+        self.inputs = {"audio": torch.randn(16, 1, 257, 188), "frames": torch.randn(16, 2, 3, 224, 224)}
+        self.inputs["labels"] = torch.randint(6, (16,))
+        self.images = [self.inputs["audio"], self.inputs["frames"].flatten(0, 1)]
+        if channels_last:
+            self.to(memory_format=torch.channels_last)
+            self.images = [images.contiguous(memory_format=torch.channels_last) for images in self.images]
+
+    def loss(self):
+        sound, frames = self.audio(self.images[0]), self.frames(self.images[1]).unflatten(0, (16, 2)).mean(dim=1)
+        return nn.functional.cross_entropy(self.head(torch.cat([sound, frames], dim=1)), self.inputs["labels"])
+
+    def weights(self):
+        return {
+            name: value.permute(0, 2, 3, 1) if value.dim() == 4 else value
+            for name, value in self.named_parameters()}
+
+    def exported_inputs(self):
+        return {
+            "audio": self.inputs["audio"].permute(0, 2, 3, 1), "frames": self.inputs["frames"].permute(0, 1, 3, 4, 2),
+            "labels": self.inputs["labels"]}
+
+    def settings(self):
+        return {}
+
+
+MODELS = {"decoder": Decoder, "encoders": Encoders, "towers": Towers, "resnets": ResNets}
 
 
 def anonymous_bytes():
@@ -116,13 +152,15 @@ def main():
     parser.add_argument("model", choices=MODELS)
     parser.add_argument("--threads", type=int, required=True)
     parser.add_argument("--export", help="write weights and inputs to this safetensors file and end")
+    parser.add_argument("--channels-last", action="store_true", help="of the ResNets, keep channels innermost")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     torch.manual_seed(0)
-    model = MODELS[options.model]()
+    model = ResNets(options.channels_last) if options.model == "resnets" else MODELS[options.model]()
     if options.export:
         tensors = {f"weight.{name}": value.detach().contiguous() for name, value in model.weights().items()}
-        tensors |= {f"input.{name}": value.contiguous() for name, value in model.inputs.items()}
+        exported = model.exported_inputs() if options.model == "resnets" else model.inputs
+        tensors |= {f"input.{name}": value.contiguous() for name, value in exported.items()}
         save_file(tensors, options.export, metadata={"settings": json.dumps(model.settings(), default=str)})
         return
     # The default implementation updates all tensors in one call each (foreach).

@@ -14,13 +14,11 @@ data="$model/data"
 
 steps=150 # of training
 batch=8
-grid="0.001 0.003 0.01" # learning rates
+grid="0.0001 0.0003 0.001 0.003 0.01" # learning rates
 grid_seeds="101"        # for the choice of the learning rate, and for nothing else
 seeds="1 2 3 4 5 6 7 8 9 10"
-few_seeds="1 2 3" # of the arms beside the main ones
-main_arms="lora moka-paper multi-lora lora-wide"
-other_arms="no-cross-attention full"
-arms="$main_arms $other_arms"
+arms="lora moka-paper multi-lora lora-wide multi-lora-narrow no-cross-attention text-query naive moka-avt-release
+  moka-vt-release full"
 
 # What `finetune` is told in each arm. s = 1 but where a release says otherwise.
 arm() {
@@ -30,12 +28,6 @@ arm() {
     lora-wide) echo "lora --rank 27 --alpha 27" ;;
     multi-lora-narrow) echo "moka --preset multi-lora --rank 9" ;;
     *) echo "moka --preset $1 --rank 14" ;;
-  esac
-}
-seeds_of() {
-  case " $main_arms " in
-    *" $1 "*) echo "$seeds" ;;
-    *) echo "$few_seeds" ;;
   esac
 }
 label() {
@@ -194,26 +186,21 @@ grep -v '"h":' "$folder/data/test.qa.jsonl" | grep -E '"t":"(larger_digit|sum_ab
 each() {
   what=$1
   shift
-  for seed in $(seeds_of "$1"); do
+  for seed in $seeds; do
     for arm; do echo "$what $arm $seed"; done
   done
 }
-for group in "$main_arms" "$other_arms"; do
-  for arm in $group; do
-    for rate in $grid; do
-      for seed in $grid_seeds; do echo "grid $arm $rate $seed"; done
-    done
-  done | side_by_side
-  # shellcheck disable=SC2086
-  each seed $group | side_by_side
-done
+for arm in $arms; do
+  for rate in $grid; do
+    for seed in $grid_seeds; do echo "grid $arm $rate $seed"; done
+  done
+done | side_by_side
+# shellcheck disable=SC2086
 {
   echo "seed base 1"
   echo "worth base 1"
-  for group in "$main_arms" "$other_arms"; do
-    # shellcheck disable=SC2086
-    each worth $group
-  done
+  each seed $arms
+  each worth $arms
 } | side_by_side
 for arm in $arms; do tune "$folder/cost/$arm" "$arm" 0.001 1 40; done
 
@@ -263,7 +250,7 @@ without() { for arm in $arms; do [ "$arm" = "$1" ] || echo "$arm"; done; }
 adapters() { for arm in $arms; do [ "$arm" = full ] || echo "$arm"; done; }
 # logged ARM TAG: mean over steps of a figure of the log, then mean over seeds and the least and the greatest.
 logged() {
-  for seed in $(seeds_of "$1"); do
+  for seed in $seeds; do
     sed -n "s|.*\"$2\":\([0-9.eE+-]*\).*|\1|p" "$folder/tuned/$1/$seed/log.jsonl" \
       | awk '{ sum += $1 } END { if (NR) print sum / NR }'
   done
@@ -280,7 +267,6 @@ cost() { sed -n "s/.*\"$2\": *\([0-9.]*\).*/\1/p" "$folder/cost/$1/run.json"; }
 differences lora "$(without lora)" "full.accuracy $needs"
 differences lora-wide "$(without lora-wide)" "full.accuracy $needs"
 count=$(versus eval base lora | awk -F, '$1 == "full.accuracy" { print $5 }')
-runs() { seeds_of "$1" | wc -w | tr -d ' '; }
 
 cat <<END
 # MokA, LoRA and full training
@@ -329,7 +315,8 @@ $(found lora-wide)
 
 ## What was done
 
-- **Before**: \`$model\`, which knows ten types of questions (trained from scratch on them, 97.1 % of validation questions right).
+- **Before**: \`$model\`, which knows ten types of questions (trained from scratch on them, 97.1 % of validation questions right) and was trained
+  without those below.
 - **New types**, none of them seen before, in words that it knows, about the media of the data set; splits of media are kept:
   written_plus ("what is the written digit plus 4 ?"), written_above ("is the written digit larger than 8 ?"), spoken_plus and
   spoken_above likewise, larger_digit ("what is the larger digit ?"), sum_above ("is the sum larger than 11 ?"), text_sum_above ("is 4 plus 4
@@ -340,18 +327,18 @@ $(found lora-wide)
   multi-LoRA of rank 9. s = 1 but in the released forms, where it is 4. See [the presets](../Adapters/moka.md).
 - **Learning rate**: for each arm that of $(echo "$grid" | sed 's/ /, /g') with the highest exact match on the validation questions of the new types
   ($(echo "$grid_seeds" | wc -w | tr -d ' ') training with a seed that is used for nothing else). Test questions were read after all choices.
-- **Seeds**: as many as the table says; a seed draws the adapter and the order of the questions, the same order in each arm. The
+- **Seeds**: $(echo "$seeds" | wc -w | tr -d ' ') in each arm; a seed draws the adapter and the order of the questions, the same order in each arm. The
   weights before fine-tuning are the same for all.
 - **Intervals** are 95 %, **p** values from a t test, both over seeds and over test questions ($count, grouped by their images): see
   [Comparing two runs](../Comparison.md#sets-of-runs). A star: p below 0.05 after Holm's correction for all differences of its table.
 
-| arm | seeds | trained parameters | of MokA's | $(for rate in $grid; do printf '%s | ' "$rate"; done)chosen |
-| --- | --- | --- | --- | $(for rate in $grid; do printf '%s | ' '---'; done)--- |
+| arm | trained parameters | of MokA's | $(for rate in $grid; do printf '%s | ' "$rate"; done)chosen |
+| --- | --- | --- | $(for rate in $grid; do printf '%s | ' '---'; done)--- |
 END
 reference=$(trainable moka-paper)
 for arm in $arms; do
   number=$(trainable "$arm")
-  echo "| $(label "$arm") | $(runs "$arm") | $number | $(awk -v a="$number" -v b="$reference" 'BEGIN { printf "%.1f %%", 100 * a / b }') | $(for rate in $grid; do printf '%s | ' "$(matches "$arm" "$rate" | awk '{ printf "%.1f", 100 * $1 }')"; done)$(rate "$arm") |"
+  echo "| $(label "$arm") | $number | $(awk -v a="$number" -v b="$reference" 'BEGIN { printf "%.1f %%", 100 * a / b }') | $(for rate in $grid; do printf '%s | ' "$(matches "$arm" "$rate" | awk '{ printf "%.1f", 100 * $1 }')"; done)$(rate "$arm") |"
 done
 cat <<END
 

@@ -43,15 +43,19 @@ public struct BatchNorm: Sendable {
   ///   - weight: `[channels]`.
   ///   - bias: `[channels]`.
   ///   - buffers: Those before this step.
+  ///   - added: Of the shape of x, added to the normalised numbers, such as what goes past a residual block.
+  ///   - isRectified: Whether negative results become 0; quicker than `relu()` afterwards, with the same numbers.
   /// - Returns: The output, and the buffers after this step, (1 − momentum) · old + momentum · new.
   public func train(
-    _ x: Tensor, weight: Tensor, bias: Tensor, buffers: Buffers
+    _ x: Tensor, weight: Tensor, bias: Tensor, buffers: Buffers, adding added: Tensor? = nil,
+    isRectified: Bool = false
   ) -> (output: Tensor, buffers: Buffers) {
     check(x, weight, bias, buffers)
     require(x.rows > 1, "a batch norm of \(x.rows) rows has no variance")
     let statistics = Kernels.channelStatistics(x)
     let output = normalized(
-      x, weight, bias, Buffers(mean: statistics.mean, variance: statistics.variance), isConstant: false)
+      x, weight, bias, Buffers(mean: statistics.mean, variance: statistics.variance), added,
+      isRectified: isRectified, isConstant: false)
     let unbiased = Float(Double(x.rows) / Double(x.rows - 1)) * statistics.variance
     let updated = Buffers(
       mean: (1 - momentum) * buffers.mean + momentum * statistics.mean,
@@ -65,23 +69,45 @@ public struct BatchNorm: Sendable {
   ///   - x: `[…, channels]`.
   ///   - weight: `[channels]`.
   ///   - bias: `[channels]`.
-  public func evaluate(_ x: Tensor, weight: Tensor, bias: Tensor, buffers: Buffers) -> Tensor {
+  ///   - added: Of the shape of x, added to the normalised numbers.
+  ///   - isRectified: Whether negative results become 0.
+  public func evaluate(
+    _ x: Tensor, weight: Tensor, bias: Tensor, buffers: Buffers, adding added: Tensor? = nil,
+    isRectified: Bool = false
+  ) -> Tensor {
     check(x, weight, bias, buffers)
-    return normalized(x, weight, bias, buffers, isConstant: true)
+    return normalized(
+      x, weight, bias, buffers, added, isRectified: isRectified, isConstant: true)
   }
 
   /// - Parameter isConstant: Whether the statistics do not depend on x.
   private func normalized(
-    _ x: Tensor, _ weight: Tensor, _ bias: Tensor, _ statistics: Buffers, isConstant: Bool
+    _ x: Tensor, _ weight: Tensor, _ bias: Tensor, _ statistics: Buffers, _ added: Tensor?,
+    isRectified: Bool, isConstant: Bool
   ) -> Tensor {
-    let (input, factor, mean) = (x.detached, weight.detached, statistics.mean.detached)
-    let inverse = Kernels.inverseDeviation(statistics.variance.detached, epsilon: epsilon)
-    let output = Kernels.batchNorm(input, mean: mean, inverse: inverse, weight: factor, bias: bias.detached)
-    return output.recorded(from: [x, weight, bias]) { gradient, needs in
+    require(
+      added.map { $0.shape == x.shape } ?? true, "\(added?.shape ?? []) added to a batch norm of \(x.shape)")
+    let input = x.detached
+    let pass = Kernels.BatchNormPass(
+      mean: statistics.mean.detached,
+      inverse: Kernels.inverseDeviation(statistics.variance.detached, epsilon: epsilon),
+      weight: weight.detached, bias: bias.detached, isRectified: isRectified)
+    let output = Kernels.batchNorm(input, pass, adding: added?.detached)
+    guard let added else {
+      return output.recorded(from: [x, weight, bias]) { gradient, needs in
+        let gradients = Kernels.batchNormGradients(
+          gradient, input: input, pass, isConstant: isConstant, wantsInput: needs[0])
+        return [gradients.input, gradients.weight, gradients.bias]
+      }
+    }
+    // What was added decides with x where the output is 0, and takes the gradient that gets through.
+    let plain = Kernels.BatchNormPass(
+      mean: pass.mean, inverse: pass.inverse, weight: pass.weight, bias: pass.bias, isRectified: false)
+    return output.recorded(from: [x, weight, bias, added]) { gradient, needs in
+      let passed = isRectified ? Kernels.reluGradient(output, gradient) : gradient
       let gradients = Kernels.batchNormGradients(
-        gradient, input: input, mean: mean, inverse: inverse, weight: factor, isConstant: isConstant,
-        wantsInput: needs[0])
-      return [gradients.input, gradients.weight, gradients.bias]
+        passed, input: input, plain, isConstant: isConstant, wantsInput: needs[0])
+      return [gradients.input, gradients.weight, gradients.bias, passed]
     }
   }
 

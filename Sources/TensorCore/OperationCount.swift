@@ -1,7 +1,8 @@
 import Synchronization
 
-/// Floating-point operations of matrix products and attention since the process began, a multiplication and an addition
-/// counting as two. Softmax, norms and other work that grows with the rows alone is left out, as is the custom.
+/// Floating-point operations of matrix products, convolutions and attention since the process began, a multiplication and
+/// an addition counting as two; a fast convolution counts as the exact one. Softmax, norms and other work that grows with the rows
+/// alone is left out, as is the custom.
 public enum OperationCount {
   private static let count = Atomic<Int>(0)
 

@@ -233,11 +233,7 @@ final class BadInputTests: XCTestCase {
       XCTAssertEqual(outcome.status, row.status, "\(row.what): \(outcome.errors)")
       XCTAssertTrue(outcome.errors.contains(row.fragment), "\(row.what): \(outcome.errors)")
       XCTAssertFalse(outcome.errors.contains("internal"), row.what)
-      let shown = outcome.errors.replacingOccurrences(of: folder.path("") + "/", with: "")
-        .replacingOccurrences(of: Fixtures.url("").path + "/", with: "")
-      let lines = shown.split(separator: "\n").filter { $0.hasPrefix("error: ") || $0.hasPrefix("hint: ") }
-      table +=
-        "| \(row.what) | \(row.arguments[0]) | \(outcome.status) | \(lines.joined(separator: "<br>").replacingOccurrences(of: "|", with: "\\|")) |\n"
+      table += outcome.row(what: row.what, command: row.arguments[0], folder)
     }
     try check(table)
   }

@@ -108,12 +108,8 @@ final class FinetuneBadDataTests: XCTestCase {
       XCTAssertEqual(outcome.status, row.status, "\(row.what): \(outcome.errors)")
       XCTAssertTrue(outcome.errors.contains(row.fragment), "\(row.what): \(outcome.errors)")
       XCTAssertTrue(outcome.errors.contains("hint: "), "\(row.what): \(outcome.errors)")
-      let shown = outcome.errors.replacingOccurrences(of: folder.path("") + "/", with: "")
-        .replacingOccurrences(of: Fixtures.url("").path + "/", with: "")
-      let lines = shown.split(separator: "\n").filter { $0.hasPrefix("error: ") || $0.hasPrefix("hint: ") }
       let command = row.arguments[0] == "finetune" ? "finetune \(row.arguments[1])" : row.arguments[0]
-      table +=
-        "| \(row.what) | \(command) | \(outcome.status) | \(lines.joined(separator: "<br>").replacingOccurrences(of: "|", with: "\\|")) |\n"
+      table += outcome.row(what: row.what, command: command, folder)
     }
     try check(table)
   }

@@ -40,21 +40,6 @@ final class FinetuneCommandTests: XCTestCase {
     }
   }
 
-  /// Every file of a run but the lock and run.json, which has times.
-  static func contents(_ run: String) throws -> [String: Data] {
-    var contents: [String: Data] = [:]
-    for name in try FileManager.default.subpathsOfDirectory(atPath: run)
-    where ![".mmprobe-lock", "run.json", "best", "last"].contains(name) {
-      contents[name] = try Data(contentsOf: URL(fileURLWithPath: "\(run)/\(name)"))
-    }
-    return contents
-  }
-
-  static func differences(_ run: String, _ whole: [String: Data]) throws -> [String] {
-    let found = try contents(run)
-    return Set(found.keys).union(whole.keys).filter { found[$0] != whole[$0] }.sorted()
-  }
-
   private func log(_ run: String) throws -> [JSONValue] {
     try JSONLinesReader(URL(fileURLWithPath: run + "/log.jsonl"), ending: .asWritten).remainingLines().map(
       \.value)
@@ -72,7 +57,7 @@ final class FinetuneCommandTests: XCTestCase {
       XCTAssertTrue(outcome.errors.contains(word), outcome.errors)
     }
     XCTAssertEqual(
-      Set(try Self.contents(run).keys),
+      Set(try TrainingRuns.contents(run).keys),
       [
         "config.json", "log.jsonl", "events.out.tfevents.mmprobe", "state.safetensors", "report.html",
         "best/adapter_config.json", "best/adapter_model.safetensors", "last/adapter_config.json",
@@ -219,8 +204,10 @@ final class FinetuneCommandTests: XCTestCase {
       for threads in [1, 2, 3] {
         let run = setup.folder.path("\(method)\(threads)")
         try Program.succeed(setup.line(method, run, ["--threads", "\(threads)", "--dropout", "0.1"]))
-        if let expected { XCTAssertEqual(try Self.differences(run, expected), [], "\(threads) threads") }
-        expected = try expected ?? Self.contents(run)
+        if let expected {
+          XCTAssertEqual(try TrainingRuns.differences(run, expected), [], "\(threads) threads")
+        }
+        expected = try expected ?? TrainingRuns.contents(run)
       }
     }
   }
@@ -239,34 +226,10 @@ final class FinetuneCommandTests: XCTestCase {
 
   func testARunKilledAtEveryFaultPointGoesOnToTheSameBytes() throws {
     let setup = try Setup()
-    let whole = setup.folder.path("whole")
-    let more = ["--dropout", "0.1", "--threads", "1"]
-    try Program.succeed(
-      setup.line("lora", whole, more), environment: ["MMPROBE_FAULT_COUNT": setup.folder.path("count")])
-    let text = try String(contentsOf: setup.folder.url("count"), encoding: .utf8)
-    let points = try XCTUnwrap(Int(text.trimmingCharacters(in: .whitespacesAndNewlines)))
+    let points = try TrainingRuns.killAtFaultPoints(
+      in: setup.folder, { count in (1...count).map { ($0, $0 % 2 == 0) } }
+    ) { setup.line("lora", $0, ["--dropout", "0.1", "--threads", "1"] + $1) }
     XCTAssertGreaterThan(points, 30)
-    let expected = try Self.contents(whole)
-    let next = Atomic<Int>(1)
-    let failures = Mutex<[String]>([])
-    DispatchQueue.concurrentPerform(iterations: 2) { _ in
-      while true {
-        let number = next.add(1, ordering: .relaxed).oldValue
-        guard number <= points else { return }
-        let run = setup.folder.path("run\(number)")
-        defer { try? FileManager.default.removeItem(atPath: run) }
-        let plan = ["MMPROBE_FAULT_KILL": "\(number)", "MMPROBE_FAULT_TORN": number % 2 == 0 ? "1" : "0"]
-        do {
-          let killed = try Program.run(setup.line("lora", run, more), environment: plan)
-          let resumed = try Program.run(setup.line("lora", run, more + ["--resume"]))
-          let differences = try Self.differences(run, expected)
-          if killed.status != SIGKILL || resumed.status != 0 || !differences.isEmpty {
-            failures.withLock { $0.append("\(number): \(killed.status) \(resumed.errors) \(differences)") }
-          }
-        } catch { failures.withLock { $0.append("\(number): \(error)") } }
-      }
-    }
-    XCTAssertEqual(failures.withLock { $0 }, [])
     print("finetune: \(points) fault points, every second with a torn write")
   }
 
@@ -297,7 +260,7 @@ final class FinetuneCommandTests: XCTestCase {
     let start = ContinuousClock.now
     try Program.succeed(line(whole, []))
     let seconds = Double((ContinuousClock.now - start) / .seconds(1))
-    let expected = try contents(whole)
+    let expected = try TrainingRuns.contents(whole)
     var stream = RandomStream(seed: 21, purpose: "kill \(method)")
     var (killed, runs, moments) = (0, 0, Set<Int>())
     while killed < kills {
@@ -324,7 +287,7 @@ final class FinetuneCommandTests: XCTestCase {
           return ["status \(process.terminationStatus)"]
         }
       }
-      let found = try differences(run, expected)
+      let found = try TrainingRuns.differences(run, expected)
       if !found.isEmpty { return found }
       try FileManager.default.removeItem(atPath: run)
     }
@@ -336,23 +299,9 @@ final class FinetuneCommandTests: XCTestCase {
 
   func testTheFirstInterruptSavesAndTheRunGoesOn() throws {
     let setup = try Setup()
-    func line(_ run: String) -> [String] {
+    try TrainingRuns.interrupt(in: setup.folder) { run in
       setup.line("moka", run).map { $0 == "4" ? "60" : $0 }.filter { $0 != "-q" }
     }
-    let whole = setup.folder.path("whole")
-    try Program.succeed(line(whole))
-    let run = setup.folder.path("run")
-    let process = try Program.start(
-      line(run), output: setup.folder.url("out"), errors: setup.folder.url("err"))
-    let log = URL(fileURLWithPath: run + "/log.jsonl")
-    while process.isRunning, ((try? Data(contentsOf: log).count) ?? 0) == 0 { usleep(1_000) }
-    process.interrupt()
-    process.waitUntilExit()
-    let errors = try String(contentsOf: setup.folder.url("err"), encoding: .utf8)
-    XCTAssertEqual(process.terminationStatus, 75, errors)
-    let command = try XCTUnwrap(errors.split(separator: "\n").last { $0.hasPrefix("  mmprobe ") }, errors)
-    try Program.succeed(Array(command.split(separator: " ").map(String.init).dropFirst()))
-    XCTAssertEqual(try Self.differences(run, Self.contents(whole)), [])
   }
 
   /// A line of data, and what is said about it.
@@ -414,8 +363,12 @@ final class FinetuneCommandTests: XCTestCase {
     try check(copy, 69, ["use_dora"])
     try edit("\"init_lora_weights\": true", "\"init_lora_weights\": \"pissa\"")
     try check(copy, 69, ["init_lora_weights", "frozen weight"])
-    try edit("\"layers_pattern\": null", "\"layers_pattern\": \"(\"")
-    try check(copy, 65, ["layers_pattern", "regular expression"])
+    try edit("\"layers_pattern\": null", "\"layers_pattern\": \"h\"")
+    try check(copy, 69, ["layers_pattern", "without layers_to_transform"])
+    try edit("\"rank_pattern\": {}", "\"rank_pattern\": {\"(\": 2}")
+    try check(copy, 65, ["rank_pattern", "holds \"(\"", "regular expression"])
+    try edit("\"lora_alpha\": 8", "\"lora_alpha\": 1e300")
+    try check(copy, 65, ["lora_alpha", "1000000"])
     try edit("\"r\": 4", "\"r\": 0")
     try check(copy, 65, ["\"r\"", "from 1"])
     try edit("\"r\": 4", "\"r\": 4")
@@ -435,12 +388,29 @@ final class FinetuneCommandTests: XCTestCase {
       (["lorra"] + base, "Did you mean 'lora'"),
       (["lora"] + base + ["--metric", "exact-match"], "--validation"),
       (["lora", Embedded.model, "--data", "x"], "-o RUN"),
+      (["lora"] + base + ["--eval-interval", "3"], "--validation"),
+      (["lora"] + base + ["--max-new-tokens", "3"], "--metric exact-match"),
     ] {
       let outcome = try Program.run(["finetune"] + words)
       XCTAssertEqual(outcome.status, 64, "\(words): \(outcome.errors)")
       XCTAssertTrue(outcome.errors.contains(part), outcome.errors)
     }
     let setup = try Setup()
+    for (method, words, part) in [
+      ("lora", ["--lr-projector", "0.1"], "--lr-projector is for a part that is not trained"),
+      ("full", ["--freeze", "projector", "--lr-projector", "0.1"], "not trained"),
+      ("full", ["--freeze", "projector,decoder"], "leave nothing to train"),
+      ("lora", ["--targets", "q_proj", "--layers", "0,99"], "numbers from 0 to 3"),
+      ("lora", ["--targets", "q_proj,foo_proj"], "foo_proj"),
+    ] {
+      let outcome = try Program.run(setup.line(method, setup.folder.path("run"), words))
+      XCTAssertEqual(outcome.status, 64, "\(words): \(outcome.errors)")
+      XCTAssertTrue(outcome.errors.contains(part), outcome.errors)
+    }
+    let huge = try Program.run(
+      setup.line("lora", setup.folder.path("run"), ["--max-memory", "1MB"]))
+    XCTAssertEqual(huge.status, 69, huge.errors)
+    XCTAssertTrue(huge.errors.contains("--max-memory"), huge.errors)
     let part = try Program.run(
       setup.line("lora", setup.folder.path("run"), ["--train", "vision"]))
     XCTAssertEqual(part.status, 64, part.errors)

@@ -10,6 +10,15 @@ enum Program {
     let status: Int32
     let output: String
     let errors: String
+
+    /// A line of a table of errors: what was wrong, the command, the status and the message without folders.
+    func row(what: String, command: String, _ folder: TemporaryFolder) -> String {
+      let shown = errors.replacingOccurrences(of: folder.path("") + "/", with: "")
+        .replacingOccurrences(of: Fixtures.url("").path + "/", with: "")
+      let lines = shown.split(separator: "\n").filter { $0.hasPrefix("error: ") || $0.hasPrefix("hint: ") }
+      let message = lines.joined(separator: "<br>").replacingOccurrences(of: "|", with: "\\|")
+      return "| \(what) | \(command) | \(status) | \(message) |\n"
+    }
   }
 
   private final class Anchor {}

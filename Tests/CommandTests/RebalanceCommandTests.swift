@@ -1,6 +1,5 @@
 import Foundation
 import RunKit
-import Synchronization
 import TestSupport
 import XCTest
 
@@ -77,37 +76,16 @@ final class RebalanceCommandTests: XCTestCase {
   func testARunGoesOnToTheSameBytes() throws {
     let setup = try Setup()
     let more = ["--threads", "1"]
-    let whole = setup.folder.path("whole")
-    try Program.succeed(
-      Self.line(setup, "lora", whole, more), environment: ["MMPROBE_FAULT_COUNT": setup.folder.path("count")])
-    let text = try String(contentsOf: setup.folder.url("count"), encoding: .utf8)
-    let points = try XCTUnwrap(Int(text.trimmingCharacters(in: .whitespacesAndNewlines)))
-    let expected = try FinetuneCommandTests.contents(whole)
+    let points = try TrainingRuns.killAtFaultPoints(
+      in: setup.folder, { count in stride(from: 2, through: count, by: 3).map { ($0, true) } }
+    ) { Self.line(setup, "lora", $0, more + $1) }
+    XCTAssertGreaterThan(points, 45)
+    let expected = try TrainingRuns.contents(setup.folder.path("whole"))
     XCTAssertNotNil(expected["last/rollingq.safetensors"])
     XCTAssertNotNil(expected["best/rollingq.safetensors"])
-    let failures = Mutex<[String]>([])
-    let numbers = Array(stride(from: 2, through: points, by: 3))
-    DispatchQueue.concurrentPerform(iterations: 2) { worker in
-      for number in numbers where number % 2 == worker {
-        let run = setup.folder.path("run\(number)")
-        defer { try? FileManager.default.removeItem(atPath: run) }
-        do {
-          let killed = try Program.run(
-            Self.line(setup, "lora", run, more),
-            environment: ["MMPROBE_FAULT_KILL": "\(number)", "MMPROBE_FAULT_TORN": "1"])
-          let resumed = try Program.run(Self.line(setup, "lora", run, more + ["--resume"]))
-          let differences = try FinetuneCommandTests.differences(run, expected)
-          if killed.status != SIGKILL || resumed.status != 0 || !differences.isEmpty {
-            failures.withLock { $0.append("\(number): \(killed.status) \(resumed.errors) \(differences)") }
-          }
-        } catch { failures.withLock { $0.append("\(number): \(error)") } }
-      }
-    }
-    XCTAssertEqual(failures.withLock { $0 }, [])
-    XCTAssertGreaterThan(numbers.count, 15)
     let twice = setup.folder.path("twice")
     try Program.succeed(Self.line(setup, "lora", twice, more + ["--activation-checkpointing"]))
-    let found = try FinetuneCommandTests.contents(twice)
+    let found = try TrainingRuns.contents(twice)
     for name in ["last/rollingq.safetensors", "last/adapter_model.safetensors"] {
       XCTAssertEqual(found[name], expected[name], name)
     }

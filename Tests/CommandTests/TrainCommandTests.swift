@@ -1,5 +1,4 @@
 import Foundation
-import Synchronization
 import TestSupport
 import XCTest
 
@@ -68,21 +67,6 @@ final class TrainCommandTests: XCTestCase {
     }
   }
 
-  /// Every file of a run but the lock and run.json, which has times.
-  private static func contents(_ run: String) throws -> [String: Data] {
-    var contents: [String: Data] = [:]
-    for name in try FileManager.default.subpathsOfDirectory(atPath: run)
-    where ![".mmprobe-lock", "run.json", "best", "last"].contains(name) {
-      contents[name] = try Data(contentsOf: URL(fileURLWithPath: "\(run)/\(name)"))
-    }
-    return contents
-  }
-
-  private static func differences(_ run: String, _ whole: [String: Data]) throws -> [String] {
-    let found = try contents(run)
-    return Set(found.keys).union(whole.keys).filter { found[$0] != whole[$0] }.sorted()
-  }
-
   func testARunHoldsModelsLogsAndEvents() throws {
     let setup = try Setup(steps: 6)
     let run = setup.folder.path("run")
@@ -91,7 +75,7 @@ final class TrainCommandTests: XCTestCase {
     XCTAssertEqual(result["steps"]?.intValue, 6)
     XCTAssertNotNil(result["best_exact_match"]?.doubleValue)
     XCTAssertEqual(
-      Set(try Self.contents(run).keys),
+      Set(try TrainingRuns.contents(run).keys),
       [
         "config.json", "log.jsonl", "events.out.tfevents.mmprobe", "state.safetensors", "report.html",
         "best/config.json",
@@ -125,44 +109,19 @@ final class TrainCommandTests: XCTestCase {
     for threads in [1, 2, 3, 5] {
       let run = setup.folder.path("run\(threads)")
       try Program.succeed(setup.line(run, ["--threads", "\(threads)"]))
-      if let expected { XCTAssertEqual(try Self.differences(run, expected), [], "\(threads) threads") }
-      expected = try expected ?? Self.contents(run)
+      if let expected {
+        XCTAssertEqual(try TrainingRuns.differences(run, expected), [], "\(threads) threads")
+      }
+      expected = try expected ?? TrainingRuns.contents(run)
     }
   }
 
   func testARunKilledAtEveryFaultPointGoesOnToTheSameBytes() throws {
     let setup = try Setup()
-    let whole = setup.folder.path("whole")
-    try Program.succeed(
-      setup.line(whole), environment: ["MMPROBE_FAULT_COUNT": setup.folder.path("count")])
-    let text = try String(contentsOf: setup.folder.url("count"), encoding: .utf8)
-    let points = try XCTUnwrap(Int(text.trimmingCharacters(in: .whitespacesAndNewlines)))
+    let points = try TrainingRuns.killAtFaultPoints(
+      in: setup.folder, { count in [false, true].flatMap { torn in (1...count).map { ($0, torn) } } }
+    ) { setup.line($0, ["--threads", "1"] + $1) }
     XCTAssertGreaterThan(points, 60)
-    let expected = try Self.contents(whole)
-    let next = Atomic<Int>(1)
-    let failures = Mutex<[String]>([])
-    // The second half of the numbers with torn writes, on two threads, as two cores run two programs.
-    DispatchQueue.concurrentPerform(iterations: 2) { _ in
-      while true {
-        let number = next.add(1, ordering: .relaxed).oldValue
-        guard number <= 2 * points else { return }
-        let run = setup.folder.path("run\(number)")
-        defer { try? FileManager.default.removeItem(atPath: run) }
-        let plan = [
-          "MMPROBE_FAULT_KILL": "\((number - 1) % points + 1)",
-          "MMPROBE_FAULT_TORN": number > points ? "1" : "0",
-        ]
-        do {
-          let killed = try Program.run(setup.line(run, ["--threads", "1"]), environment: plan)
-          let resumed = try Program.run(setup.line(run, ["--threads", "1", "--resume"]))
-          let differences = try Self.differences(run, expected)
-          if killed.status != SIGKILL || resumed.status != 0 || !differences.isEmpty {
-            failures.withLock { $0.append("\(number): \(killed.status) \(resumed.errors) \(differences)") }
-          }
-        } catch { failures.withLock { $0.append("\(number): \(error)") } }
-      }
-    }
-    XCTAssertEqual(failures.withLock { $0 }, [])
     print("train: \(points) fault points, each with whole and with torn writes")
   }
 
@@ -172,7 +131,7 @@ final class TrainCommandTests: XCTestCase {
     let start = ContinuousClock.now
     try Program.succeed(setup.line(whole))
     let seconds = Double((ContinuousClock.now - start) / .seconds(1))
-    let expected = try Self.contents(whole)
+    let expected = try TrainingRuns.contents(whole)
     var (kills, round) = (0, 0)
     var stream = RandomStream(seed: 20, purpose: "kill")
     while kills < 20 {
@@ -191,7 +150,7 @@ final class TrainCommandTests: XCTestCase {
         isDone = process.terminationStatus == 0 && process.terminationReason == .exit
         if process.terminationReason == .uncaughtSignal { kills += 1 }
       }
-      XCTAssertEqual(try Self.differences(run, expected), [], "run \(round)")
+      XCTAssertEqual(try TrainingRuns.differences(run, expected), [], "run \(round)")
       try FileManager.default.removeItem(atPath: run)
     }
     print("train: \(kills) random kills in \(round) runs of 40 steps")
@@ -199,20 +158,7 @@ final class TrainCommandTests: XCTestCase {
 
   func testTheFirstInterruptSavesAndTheRunGoesOn() throws {
     let setup = try Setup(steps: 400)
-    let whole = setup.folder.path("whole")
-    try Program.succeed(setup.line(whole))
-    let run = setup.folder.path("run")
-    let process = try Program.start(
-      setup.line(run).filter { $0 != "-q" }, output: setup.folder.url("out"), errors: setup.folder.url("err"))
-    let log = URL(fileURLWithPath: run + "/log.jsonl")
-    while process.isRunning, ((try? Data(contentsOf: log).count) ?? 0) == 0 { usleep(1_000) }
-    process.interrupt()
-    process.waitUntilExit()
-    let errors = try String(contentsOf: setup.folder.url("err"), encoding: .utf8)
-    XCTAssertEqual(process.terminationStatus, 75, errors)
-    let command = try XCTUnwrap(errors.split(separator: "\n").last { $0.hasPrefix("  mmprobe ") }, errors)
-    try Program.succeed(Array(command.split(separator: " ").map(String.init).dropFirst()))
-    XCTAssertEqual(try Self.differences(run, Self.contents(whole)), [])
+    try TrainingRuns.interrupt(in: setup.folder) { setup.line($0).filter { $0 != "-q" } }
   }
 
   func testCheckpointedLayersTrainToTheSameWeights() throws {

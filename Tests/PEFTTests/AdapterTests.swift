@@ -19,7 +19,8 @@ final class AdapterTests: XCTestCase {
       .unsuitableModule(path: "p", module: "m", reason: "r"), .pickled(path: "p"),
       .notMergeable(path: "p", reason: "r"), .unknownLayout(path: "p", example: "e"),
       .noModality(path: "p", modality: "m", known: ["text"]), .sameFolder(path: "p"),
-      .quantised(path: "p", tensor: "t"),
+      .quantised(path: "p", tensor: "t"), .notFinite(path: "p", name: "t"),
+      .slowPattern(path: "p", key: "k", pattern: "(", name: "n"), .plainLoRA(path: "p"),
     ]
     XCTAssertEqual(Set(errors.map(\.code)), Set(AdapterError.Code.allCases))
     let other: [FinetuneError] = [
@@ -38,6 +39,18 @@ final class AdapterTests: XCTestCase {
     XCTAssertEqual(
       errors.filter { $0.exitStatus == .unsupported }.map(\.code),
       [.unknownType, .unsuitableModule, .pickled, .notMergeable, .quantised])
+  }
+
+  /// A pattern of a file that would take years is given up.
+  func testPatternsAreGivenUpAfterASecond() throws {
+    let inventory = try ModelInventory(Checkpoint(folder: Fixtures.url("llama")))
+    for pattern in ["(([a-z._0-9]+)+)+!", "(.*)*(.*)*(.*)*(.*)*(.*)*x"] {
+      let configuration = AdapterConfiguration(
+        rank: 1, alpha: 1, selection: ModuleSelection(.pattern(pattern)))
+      XCTAssertThrowsError(try AdapterPlan(configuration, inventory, path: "test")) { error in
+        XCTAssertEqual((error as? AdapterError)?.code, .slowPattern, pattern)
+      }
+    }
   }
 
   private func names(
@@ -211,8 +224,12 @@ final class AdapterTests: XCTestCase {
   }
 
   func testMokAOutsideTheDecoderIsRefused() throws {
-    let inventory = try ModelInventory(Checkpoint(folder: Fixtures.url("llava")))
-    for target in ["fc1", "lm_head", "linear_1"] {
+    let llava = try ModelInventory(Checkpoint(folder: Fixtures.url("llava")))
+    let avdigits = try ModelInventory(Checkpoint(folder: Fixtures.url("avdigits_model")))
+    for (inventory, target) in [
+      (llava, "fc1"), (llava, "lm_head"), (llava, "linear_1"), (avdigits, "image_embed"),
+      (avdigits, "audio_embed"),
+    ] {
       var configuration = AdapterConfiguration(
         rank: 1, alpha: 1, selection: ModuleSelection(.names([target])))
       configuration.moka = MokASettings(.mokaPaper, media: [.image])

@@ -183,9 +183,9 @@ final class RollingFinetuneTests: XCTestCase {
     }
     try check(good.tensors, [:], "rollingq_unknown_format")
     try check(good.tensors, ["format": "other", "settings": settings], "rollingq_unknown_format")
-    try check(good.tensors, edited("\"layers\":[1]", "\"layers\":[9]"), "rollingq_unknown_layer")
+    try check(good.tensors, edited("\"layers\":[1]", "\"layers\":[9]"), "ConfigurationError")
     try check(good.tensors, edited("\"layers\":[1]", "\"layers\":[2]"), "SafetensorsError")
-    try check(good.tensors, edited("[\"image\",\"audio\"]", "[\"image\"]"), "rollingq_too_few_modalities")
+    try check(good.tensors, edited("[\"image\",\"audio\"]", "[\"image\"]"), "rollingq_wrong_settings")
     try check(good.tensors, edited("minimal", "maximal"), "ConfigurationError")
     try check(good.tensors, edited("\"question\"", "\"riddle\""), "ConfigurationError")
     let more = try StoredTensor(name: "layers.2.count", shape: [1], integers: [0])

@@ -54,6 +54,68 @@ final class BatchNormTests: XCTestCase {
     print("largest relative difference of gradients\n  " + lines.joined(separator: "\n  "))
   }
 
+  func testWhatIsAddedAndRectifiedHasTheGradientsOfItsDefinition() {
+    for shape in [[2, 3, 2, 5], [3, 2, 2, 17]] {
+      let channels = shape[shape.count - 1]
+      let buffers = BatchNorm.Buffers(
+        mean: randomTensor([channels], seed: 8), variance: randomTensor([channels], seed: 9) + 1.5)
+      let inputs = [
+        randomTensor(shape, seed: 1), randomTensor([channels], seed: 2), randomTensor([channels], seed: 3),
+        randomTensor(shape, seed: 4),
+      ]
+      for (isTraining, isAdding) in [(true, true), (true, false), (false, true), (false, false)] {
+        let check = GradientCheck(
+          operation: {
+            let added = isAdding ? $0[3] : nil
+            return isTraining
+              ? self.layer.train(
+                $0[0], weight: $0[1], bias: $0[2], buffers: buffers, adding: added, isRectified: true
+              ).output
+              : self.layer.evaluate(
+                $0[0], weight: $0[1], bias: $0[2], buffers: buffers, adding: added, isRectified: true)
+          },
+          twin: { values in
+            let statistics =
+              isTraining
+              ? self.statistics(values[0], channels: channels)
+              : (buffers.mean.doubles, buffers.variance.doubles)
+            let normal = self.normalize(values[0], values[1], values[2], statistics)
+            return normal.indices.map { max(0, normal[$0] + (isAdding ? values[3][$0] : 0)) }
+          })
+        let worst = check.worstError(isAdding ? inputs : Array(inputs.dropLast()))
+        XCTAssertLessThan(worst, 1e-3, "training \(isTraining), added \(isAdding), \(shape)")
+      }
+    }
+  }
+
+  func testRectifyingAtOnceAndAfterwardsGivesTheSameNumbers() throws {
+    let shape = [6, 9, 11, 20]
+    let inputs = [
+      randomTensor(shape, seed: 1), randomTensor([20], seed: 2), randomTensor([20], seed: 3),
+      randomTensor(shape, seed: 4),
+    ]
+    func run(atOnce: Bool, isAdding: Bool) throws -> [Tensor] {
+      let tape = Tape()
+      let leaves = inputs.map(tape.leaf)
+      let buffers = BatchNorm.Buffers(channels: 20)
+      let added = isAdding ? leaves[3] : nil
+      var y = layer.train(
+        leaves[0], weight: leaves[1], bias: leaves[2], buffers: buffers, adding: atOnce ? added : nil,
+        isRectified: atOnce
+      ).output
+      if !atOnce { y = (added.map { y + $0 } ?? y).relu() }
+      let gradients = tape.gradients(
+        of: y, for: Array(leaves.prefix(isAdding ? 4 : 3)), seed: randomTensor(shape, seed: 5))
+      return try [y] + gradients.map { try XCTUnwrap($0) }
+    }
+    for isAdding in [false, true] {
+      let expected = try run(atOnce: false, isAdding: isAdding)
+      for (found, expected) in zip(try run(atOnce: true, isAdding: isAdding), expected) {
+        assertClose(found, expected.doubles, shape: expected.shape, absolute: 1e-6, relative: 1e-6)
+      }
+    }
+  }
+
   func testBuffersTakeTheMeanAndTheUnbiasedVariance() {
     let x = randomTensor([5, 4, 3, 6], seed: 1, scale: 2)
     let old = BatchNorm.Buffers(mean: randomTensor([6], seed: 2), variance: randomTensor([6], seed: 3) + 2)
@@ -102,8 +164,11 @@ final class BatchNormTests: XCTestCase {
       let tape = Tape()
       let leaves = inputs.map(tape.leaf)
       let (y, buffers) = layer.train(
-        leaves[0], weight: leaves[1], bias: leaves[2], buffers: BatchNorm.Buffers(channels: 24))
-      let z = y.relu()
+        leaves[0], weight: leaves[1], bias: leaves[2], buffers: BatchNorm.Buffers(channels: 24),
+        isRectified: true)
+      let z = layer.train(
+        y, weight: leaves[1], bias: leaves[2], buffers: buffers, adding: y, isRectified: true
+      ).output
       let gradients = tape.gradients(of: z, for: leaves, seed: randomTensor(z.shape, seed: 4))
       return try [z, buffers.mean, buffers.variance] + gradients.map { try XCTUnwrap($0) }
     }

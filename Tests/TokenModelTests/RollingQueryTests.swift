@@ -235,7 +235,19 @@ final class RollingQueryTests: XCTestCase {
       $0.name == "shift" ? try StoredTensor(name: $0.name, shape: [1, 4], doubles: [0, .nan, 0, 0]) : $0
     }
     XCTAssertEqual(endless?.code, .impossibleBuffer)
-    for error in [flat, small, negative, endless] {
+    let rows = [1.0, 0, 0, 0]
+    let equal = try restoring {
+      $0.name == "rotation"
+        ? try StoredTensor(name: $0.name, shape: [1, 4, 4], doubles: rows + rows + rows + rows) : $0
+    }
+    XCTAssertEqual(equal?.code, .impossibleBuffer)
+    let mirror = try restoring {
+      $0.name == "rotation"
+        ? try StoredTensor(
+          name: $0.name, shape: [1, 4, 4], doubles: [-1, 0, 0, 0, 0, 1, 0, 0, 0, 0, 1, 0, 0, 0, 0, 1]) : $0
+    }
+    XCTAssertEqual(mirror?.code, .impossibleBuffer)
+    for error in [flat, small, negative, endless, equal, mirror] {
       XCTAssertEqual(error?.exitStatus, .data)
       XCTAssertEqual(error?.path, folder.path + "/changed.safetensors")
     }

@@ -80,6 +80,8 @@ extension AttentionContext.Data {
     [
       "name": .string(name), "sha256": sha256.map { .string($0) } ?? .null,
       "n_requested": .integer(sampleCount),
+      "media": .array(media.map { ["name": .string($0.name), "sha256": .string($0.sha256)] }),
+      "media_root": mediaRoot.map { .string($0) } ?? .null,
     ]
   }
 
@@ -87,7 +89,9 @@ extension AttentionContext.Data {
     var reader = object
     self.init(
       name: try reader.string("name"), sha256: try reader.stringOrNull("sha256"),
-      sampleCount: try reader.int("n_requested", in: 0...1 << 40))
+      sampleCount: try reader.int("n_requested", in: 0...1 << 40),
+      media: try AttentionContext.HashedFile.list("media", &reader),
+      mediaRoot: try reader.stringOrNull("media_root"))
     try reader.finish()
   }
 }
@@ -110,12 +114,7 @@ extension AttentionContext.Model {
 
   init(_ object: StrictObject) throws(AttentionRecordError) {
     var reader = object
-    var files: [AttentionContext.HashedFile] = []
-    for (number, value) in try reader.array("files").enumerated() {
-      var file = try StrictObject(value, at: reader.place, path: "model.files[\(number)]")
-      files.append(.init(name: try file.string("name"), sha256: try file.string("sha256")))
-      try file.finish()
-    }
+    let files = try AttentionContext.HashedFile.list("files", &reader)
     var adapters: [AttentionContext.Adapter] = []
     for (number, value) in try reader.array("adapters").enumerated() {
       var adapter = try StrictObject(value, at: reader.place, path: "model.adapters[\(number)]")
@@ -133,5 +132,18 @@ extension AttentionContext.Model {
       keyValueHeadCount: try reader.int("kv_heads", in: 1...1 << 20), dtype: try reader.string("dtype"),
       files: files, adapters: adapters)
     try reader.finish()
+  }
+}
+
+extension AttentionContext.HashedFile {
+  /// Reads a list of files.
+  static func list(_ key: String, _ reader: inout StrictObject) throws(AttentionRecordError) -> [Self] {
+    var files: [Self] = []
+    for (number, value) in try reader.array(key).enumerated() {
+      var file = try StrictObject(value, at: reader.place, path: reader.name("\(key)[\(number)]"))
+      files.append(.init(name: try file.string("name"), sha256: try file.string("sha256")))
+      try file.finish()
+    }
+    return files
   }
 }

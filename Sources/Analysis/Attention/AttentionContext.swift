@@ -96,12 +96,20 @@ public struct AttentionContext: Equatable, Sendable {
     public var sha256: String?
     /// How many samples the whole run has; they are numbered from 0.
     public var sampleCount: Int
+    /// Files of media rows that the samples are taken from.
+    public var media: [HashedFile]
+    /// The name of the folder where media paths begin, if it is not that of the data.
+    public var mediaRoot: String?
 
     /// The data.
-    public init(name: String, sha256: String?, sampleCount: Int) {
+    public init(
+      name: String, sha256: String?, sampleCount: Int, media: [HashedFile] = [], mediaRoot: String? = nil
+    ) {
       self.name = name
       self.sha256 = sha256
       self.sampleCount = sampleCount
+      self.media = media
+      self.mediaRoot = mediaRoot
     }
   }
 

@@ -44,7 +44,8 @@ public enum AttentionRunFiles {
         continue
       }
       throw AttentionRecordError.wrongValue(
-        place: place, key: key, found: found, expected: "a run of 'mmprobe attention' or 'contribution'")
+        place: place, key: key, found: found,
+        expected: "a run of 'mmprobe attention', 'contribution' or 'eval'")
     }
     return try AttentionContext(json: json, at: place)
   }

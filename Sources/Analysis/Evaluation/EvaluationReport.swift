@@ -203,15 +203,10 @@ public struct EvaluationReport: Sendable {
   }
 
   private var footer: Markup {
-    let tool = summary.context.tool
-    let files = summary.context.model.files.map { "<li><code>\($0.name)</code> \($0.sha256)</li>" as Markup }
-    let data: Markup =
-      summary.context.data.sha256.map { "<li><code>\(summary.context.data.name)</code> \($0)</li>" } ?? ""
-    let commit = tool.commit.map { ", commit \($0)" } ?? ""
-    return """
-      <footer><details><summary>Files measured (SHA-256)</summary><ul class="mono">\(files)\(data)</ul></details>
-      <p>mmprobe \(tool.version)\(commit). Every answer: <code>samples.jsonl</code>; every number: <code>result.json</code> beside \
-      this file.</p></footer>
-      """
+    let context = summary.context
+    return ReportPage.footer(
+      tool: context.tool, files: context.model.files, data: (context.data.name, context.data.sha256),
+      numbers:
+        "Every answer: <code>samples.jsonl</code>; every number: <code>result.json</code> beside this file.")
   }
 }

@@ -12,6 +12,9 @@ public struct TrainingBenchmark: Sendable {
     case encoders
     /// Two small convolutional networks, side by side before a linear classifier.
     case towers
+    /// ResNet18 for a spectrogram and for frames of a video, with fast convolutions, side by side before a linear
+    /// classifier.
+    case resnets
   }
 
   /// The outcome.
@@ -154,6 +157,10 @@ public struct TrainingBenchmark: Sendable {
       }
       let labels = try file.tensor("input.labels").integers()
       return { try towersLoss(images, labels: labels, $0) }
+    case .resnets:
+      let images = try ["audio", "frames"].map { ($0, try floats($0)) }
+      let labels = try file.tensor("input.labels").integers()
+      return { try resnetsLoss(images, labels: labels, $0) }
     }
   }
 
@@ -253,6 +260,26 @@ public struct TrainingBenchmark: Sendable {
       return x.globalAveragePooled()
     }
     let head = try weights.plainLinear("head", from: 128, to: 10, hasBias: true)
+    let logits = head.weight.forward(Tensor.concatenatedColumns(features), bias: head.bias)
+    return logits.crossEntropy(labels: labels).mean()
+  }
+
+  /// Images have their channels last, `[samples, rows, columns, 1]` and `[samples, frames, rows, columns, 3]`.
+  private static func resnetsLoss(
+    _ images: [(name: String, values: Tensor)], labels: [Int], _ weights: WeightSource
+  ) throws -> Tensor {
+    let features = try images.map { name, values -> Tensor in
+      let network = ResNet18(channels: values.columns, precision: .fast)
+      let source = weights.under(name)
+      let tensors = try network.parameters.map { ($0.name, try source.tensor($0.name, shape: $0.shape)) }
+      let named = Dictionary(uniqueKeysWithValues: tensors)
+      var state = ResNet18.State()
+      return network.train(values, state: &state) { name in
+        guard let tensor = named[name] else { preconditionFailure("no parameter \(name)") }
+        return tensor
+      }
+    }
+    let head = try weights.plainLinear("head", from: 2 * ResNet18.featureSize, to: 6, hasBias: true)
     let logits = head.weight.forward(Tensor.concatenatedColumns(features), bias: head.bias)
     return logits.crossEntropy(labels: labels).mean()
   }

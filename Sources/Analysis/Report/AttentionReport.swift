@@ -176,15 +176,12 @@ public struct AttentionReport: Sendable {
   private var footer: Markup {
     let notes = summary.warnings.filter { $0.level == .note }.map { "<li>\($0.message)</li>" as Markup }
     let list: Markup = notes.isEmpty ? "" : "<h3>How to read this</h3><ul>\(notes)</ul>"
-    let tool = summary.context.tool
-    let files = summary.context.model.files.map { "<li><code>\($0.name)</code> \($0.sha256)</li>" as Markup }
-    let data: Markup =
-      summary.context.data.sha256.map { "<li><code>\(summary.context.data.name)</code> \($0)</li>" } ?? ""
-    let commit = tool.commit.map { ", commit \($0)" } ?? ""
-    return """
-      <footer>\(list)<details><summary>Files measured (SHA-256)</summary><ul class="mono">\(files)\(data)</ul></details>
-      <p>mmprobe \(tool.version)\(commit). Numbers behind every figure: <code>result.json</code> and <code>tables/</code> \
-      beside this file; layers and heads count from 0.</p></footer>
-      """
+    let context = summary.context
+    return ReportPage.footer(
+      tool: context.tool, files: context.model.files, data: (context.data.name, context.data.sha256),
+      notes: list,
+      numbers:
+        "Numbers behind every figure: <code>result.json</code> and <code>tables/</code> beside this file; layers and heads count from 0."
+    )
   }
 }

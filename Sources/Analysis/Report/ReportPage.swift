@@ -52,6 +52,20 @@ struct ReportPage {
     "<div class=\"scroll\" tabindex=\"0\" role=\"region\" aria-label=\"\(label)\">\(table)</div>"
   }
 
+  /// What a report of measurements ends with: the files, the program, and where the numbers stand.
+  static func footer(
+    tool: AttentionContext.Tool, files: [AttentionContext.HashedFile], data: (name: String, sha256: String?),
+    notes: Markup = "", numbers: Markup
+  ) -> Markup {
+    let list = files.map { "<li><code>\($0.name)</code> \($0.sha256)</li>" as Markup }
+    let measured: Markup = data.sha256.map { "<li><code>\(data.name)</code> \($0)</li>" } ?? ""
+    let commit = tool.commit.map { ", commit \($0)" } ?? ""
+    return """
+      <footer>\(notes)<details><summary>Files measured (SHA-256)</summary><ul class="mono">\(list)\(measured)</ul></details>
+      <p>mmprobe \(tool.version)\(commit). \(numbers)</p></footer>
+      """
+  }
+
   /// A fact below the headline.
   static func fact(_ name: String, _ value: Markup) -> Markup {
     "<div><dt>\(name)</dt><dd>\(value)</dd></div>"

@@ -24,15 +24,21 @@ void ck_gelu_tanh(const float *a, float *out, size_t n);
 void ck_relu(const float *a, float *out, size_t n);                                  // NaN stays
 void ck_relu_backward(const float *a, const float *gradient, float *out, size_t n);  // 0 where a <= 0
 
-// Sums over the rows of a [rows, columns], in their order: of a; of a - shift and its square; of a (b - shift).
+// Sums over the rows of a [rows, columns], in their order: of a; of a - shift and its square; of a and of a (b - shift),
+// rows where (b - shift) factor + bias is at most the floor counting as 0.
 void ck_column_sums(const float *a, size_t rows, size_t columns, float *out);
 void ck_column_moments(const float *a, size_t rows, size_t columns, const float *shift, float *sums, float *squares);
-void ck_column_products(const float *a, const float *b, size_t rows, size_t columns, const float *shift, float *out);
-// Each row: (a - shift) factor + bias, and a factor + (b - shift) slope + bias, with a number for each column.
+void ck_column_products(const float *a, const float *b, size_t rows, size_t columns, const float *shift,
+                        const float *factor, const float *bias, float floor, float *sums, float *products);
+// Each row, with a number for each column: (a - shift) factor + bias, at least the floor; the same with b added before
+// that; and a factor + (b - shift) slope + constant, where a counts as 0 as above.
 void ck_scale_columns(const float *a, size_t rows, size_t columns, const float *shift, const float *factor,
-                      const float *bias, float *out);
+                      const float *bias, float floor, float *out);
+void ck_scale_columns_added(const float *a, const float *b, size_t rows, size_t columns, const float *shift,
+                            const float *factor, const float *bias, float floor, float *out);
 void ck_combine_columns(const float *a, const float *b, size_t rows, size_t columns, const float *factor,
-                        const float *shift, const float *slope, const float *bias, float *out);
+                        const float *shift, const float *slope, const float *constant, const float *bias, float floor,
+                        float *out);
 
 // Convolution as a matrix product: "run" numbers at a + i * step for each window i to out + i * stride, and back, added.
 void ck_copy_patches(const float *a, size_t step, size_t run, size_t count, float *out, size_t stride);
@@ -46,6 +52,22 @@ void ck_window_sum(const float *a, size_t row_stride, size_t rows, size_t pixels
                    float *out);
 void ck_window_spread(const float *gradient, size_t row_stride, size_t rows, size_t pixels, size_t channels,
                       float factor, float *out);
+
+// Winograd's F(4x4, 3x3). An image of 6x6 pixels and a gradient of 4x4 become 36 numbers for each channel, those of one
+// place "stride" floats from those of the next, sixteen channels together and groups of sixteen panel_stride apart, the
+// last filled up with zeros. Only places top..<bottom, left..<right are read, from a on; the others count as 0.
+void ck_winograd_image(const float *a, size_t row_stride, size_t channels, size_t top, size_t bottom, size_t left,
+                       size_t right, float *out, size_t stride, size_t panel_stride);
+void ck_winograd_gradient(const float *a, size_t row_stride, size_t channels, size_t top, size_t bottom, size_t left,
+                          size_t right, float *out, size_t stride, size_t panel_stride);
+// 36 products for each channel, filled up to a multiple of sixteen, to "rows" rows of "pixels" pixels, at most 4x4.
+void ck_winograd_result(const float *products, size_t stride, const float *bias, size_t channels, size_t rows,
+                        size_t pixels, float *out, size_t row_stride, size_t pixel_stride);
+// "count" groups of at most sixteen 3x3 weights, "step" floats apart, their taps tap_stride apart: 36 groups each.
+void ck_winograd_weight(const float *w, ptrdiff_t tap_stride, size_t step, size_t count, size_t width, float *out,
+                        size_t stride);
+// The gradients of 36 transformed weights of one output to those of its weights [3, 3, channels].
+void ck_winograd_weight_gradient(const float *sums, size_t stride, size_t channels, float *out, int accumulates);
 
 // Reductions of one row, in sixteen fixed lanes.
 float ck_sum(const float *a, size_t n);

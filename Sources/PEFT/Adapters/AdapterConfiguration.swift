@@ -62,6 +62,9 @@ public struct AdapterConfiguration: Sendable, Equatable {
     Float(alpha / (stabilisesRank ? Double(rank).squareRoot() : Double(rank)))
   }
 
+  /// The scale of modules that no pattern names.
+  public var scale: Double { Double(scale(rank: rank, alpha: alpha)) }
+
   private static let rankLimit = 1 << 16
 
   /// Keys that say nothing about the numbers of a saved adapter.
@@ -87,7 +90,7 @@ public struct AdapterConfiguration: Sendable, Equatable {
       throw AdapterError.unknownType(path: reader.path, found: type, supported: ["LORA", "MOKA"])
     }
     rank = try reader.integer("r", in: 1...Self.rankLimit)
-    alpha = try reader.number("lora_alpha", above: -1e6)
+    alpha = try reader.number("lora_alpha", in: -1e6...1e6)
     for (key, value) in try Self.members("rank_pattern", reader) {
       guard let rank = value.intValue, 1...Self.rankLimit ~= rank else {
         throw Self.wrong(reader, "rank_pattern", value, "whole numbers from 1 to \(Self.rankLimit)")
@@ -95,13 +98,13 @@ public struct AdapterConfiguration: Sendable, Equatable {
       rankPatterns.append((key, rank))
     }
     for (key, value) in try Self.members("alpha_pattern", reader) {
-      guard let alpha = value.doubleValue, alpha.isFinite else {
-        throw Self.wrong(reader, "alpha_pattern", value, "numbers")
+      guard let alpha = value.doubleValue, abs(alpha) <= 1e6 else {
+        throw Self.wrong(reader, "alpha_pattern", value, "numbers from -1e6 to 1e6")
       }
       alphaPatterns.append((key, alpha))
     }
     stabilisesRank = try reader.bool("use_rslora", default: false)
-    dropout = try reader.number("lora_dropout", above: -1e-9, default: 0)
+    dropout = try reader.number("lora_dropout", in: 0...1, default: 0)
     guard dropout < 1 else {
       throw Self.wrong(reader, "lora_dropout", .number(dropout), "a number from 0 to 1, without 1")
     }
@@ -116,8 +119,8 @@ public struct AdapterConfiguration: Sendable, Equatable {
     }
     selection = ModuleSelection(targets)
     selection.exclusions = try Self.rule("exclude_modules", reader)
-    if let layer = reader.object["layers_to_transform"]?.intValue {
-      selection.layers = [layer]
+    if reader.object["layers_to_transform"]?.intValue != nil {
+      selection.layers = [try reader.integer("layers_to_transform", in: 0...4096)]
     } else {
       selection.layers = try reader.integers("layers_to_transform", in: 0...4096)
     }
@@ -125,6 +128,16 @@ public struct AdapterConfiguration: Sendable, Equatable {
       selection.layerPatterns = pattern.isEmpty ? [] : [pattern]
     } else {
       selection.layerPatterns = try Self.words("layers_pattern", reader)
+    }
+    // PEFT refuses both too.
+    if case .pattern = targets, selection.layers?.isEmpty == false {
+      throw reader.unsupported(
+        "layers_to_transform", found: "beside a regular expression for target_modules",
+        supported: "a list of names beside it")
+    }
+    if !selection.layerPatterns.isEmpty, selection.layers?.isEmpty != false {
+      throw reader.unsupported(
+        "layers_pattern", found: "without layers_to_transform", supported: "both or none")
     }
     savedModules = try Self.words("modules_to_save", reader)
     moka = type == "MOKA" ? try MokASettings(reader) : nil

@@ -15,6 +15,9 @@ public enum AdapterError: DescribedError {
   case noModality(path: String, modality: String, known: [String])
   case sameFolder(path: String)
   case quantised(path: String, tensor: String)
+  case notFinite(path: String, name: String)
+  case slowPattern(path: String, key: String, pattern: String, name: String)
+  case plainLoRA(path: String)
 
   /// The cases, by their word in machine-readable output.
   public enum Code: String, CaseIterable, Sendable {
@@ -31,6 +34,9 @@ public enum AdapterError: DescribedError {
     case noModality = "adapter_no_modality"
     case sameFolder = "adapter_same_folder"
     case quantised = "adapter_quantised_base"
+    case notFinite = "adapter_not_finite"
+    case slowPattern = "adapter_slow_pattern"
+    case plainLoRA = "adapter_plain_lora"
   }
 
   /// Which case this is.
@@ -49,6 +55,9 @@ public enum AdapterError: DescribedError {
     case .noModality: .noModality
     case .sameFolder: .sameFolder
     case .quantised: .quantised
+    case .notFinite: .notFinite
+    case .slowPattern: .slowPattern
+    case .plainLoRA: .plainLoRA
     }
   }
 
@@ -56,7 +65,7 @@ public enum AdapterError: DescribedError {
   public var exitStatus: ExitStatus {
     switch self {
     case .unknownType, .unsuitableModule, .pickled, .notMergeable, .quantised: .unsupported
-    case .sameFolder: .usage
+    case .sameFolder, .plainLoRA: .usage
     default: .data
     }
   }
@@ -68,7 +77,8 @@ public enum AdapterError: DescribedError {
       .unmatchedKeys(let path, _, _), .missingTensors(let path, _, _), .wrongShape(let path, _, _, _),
       .unsuitableModule(let path, _, _), .pickled(let path), .notMergeable(let path, _),
       .unknownLayout(let path, _), .noModality(let path, _, _), .sameFolder(let path),
-      .quantised(let path, _):
+      .quantised(let path, _), .notFinite(let path, _), .slowPattern(let path, _, _, _),
+      .plainLoRA(let path):
       path
     }
   }
@@ -100,7 +110,11 @@ public enum AdapterError: DescribedError {
       "\(path): the adapter has no modality \(modality.inQuotes), only \(known.joined(separator: ", "))"
     case .sameFolder(let path): "\(path): the result cannot go into the folder it is made from"
     case .quantised(let path, let tensor):
-      "\(path): the tensor \(tensor.inQuotes) is quantised; what is merged into it would be lost in rounding"
+      "\(path): the tensor \(tensor.inQuotes) is quantised; what is trained would be lost in rounding"
+    case .notFinite(let path, let name): "\(path): \(name.inQuotes) holds NaN or infinity"
+    case .slowPattern(let path, let key, let pattern, let name):
+      "\(path): matching \(pattern.shown()) of \(key.inQuotes) with \(name.inQuotes) takes too long"
+    case .plainLoRA(let path): "\(path): the adapter is a plain LoRA already"
     }
   }
 
@@ -124,7 +138,10 @@ public enum AdapterError: DescribedError {
     case .unknownLayout: "'Documentation/Adapters/moka.md' shows the two layouts"
     case .noModality: "name one of its modalities"
     case .sameFolder: "give another folder with -o"
-    case .quantised: "merge into the folder it was made from, then convert the result"
+    case .quantised: "take the folder it was made from, then convert the result"
+    case .notFinite: "get the file again, or train anew with a lower learning rate"
+    case .slowPattern: "write it without repetitions inside repetitions"
+    case .plainLoRA: "use it as it is"
     }
   }
 }

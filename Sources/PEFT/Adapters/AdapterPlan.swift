@@ -53,19 +53,24 @@ public struct AdapterPlan: Sendable {
     let matcher = try ModuleMatcher(configuration, path: path)
     var ranks: [(PythonPattern, Int)] = []
     for (pattern, rank) in configuration.rankPatterns {
-      ranks.append((try PythonPattern("(.*\\.)?(\(pattern))", path: path, key: "rank_pattern"), rank))
+      ranks.append(
+        (try PythonPattern(pattern, before: "(.*\\.)?(", after: ")", path: path, key: "rank_pattern"), rank))
     }
     var alphas: [(PythonPattern, Double)] = []
     for (pattern, alpha) in configuration.alphaPatterns {
-      alphas.append((try PythonPattern("(.*\\.)?(\(pattern))", path: path, key: "alpha_pattern"), alpha))
+      alphas.append(
+        (try PythonPattern(pattern, before: "(.*\\.)?(", after: ")", path: path, key: "alpha_pattern"), alpha)
+      )
     }
     var modules: [Module] = []
-    for site in inventory.sites where matcher.selects(site) {
+    for site in inventory.sites where try matcher.selects(site) {
       let names = site.layout.moduleNames(of: site.name)
-      let rank = ranks.first { entry in names.contains { entry.0.matches($0) } }?.1 ?? configuration.rank
-      let alpha = alphas.first { entry in names.contains { entry.0.matches($0) } }?.1 ?? configuration.alpha
+      let rank = try Self.first(ranks, names) ?? configuration.rank
+      let alpha = try Self.first(alphas, names) ?? configuration.alpha
       if configuration.moka != nil { try Self.checkPlace(of: site, path: path) }
-      modules.append(Module(site: site, rank: rank, scale: configuration.scale(rank: rank, alpha: alpha)))
+      let scale = configuration.scale(rank: rank, alpha: alpha)
+      guard scale.isFinite else { throw .notFinite(path: path, name: "the scale of \(site.moduleName)") }
+      modules.append(Module(site: site, rank: rank, scale: scale))
     }
     guard !modules.isEmpty else {
       throw .noModules(
@@ -78,6 +83,16 @@ public struct AdapterPlan: Sendable {
       + Self.wholeSlots(configuration, inventory, modules)
     indices = Dictionary(slots.enumerated().map { ($1.name, $0) }) { first, _ in first }
     if inventory.tiesEmbeddings { try Self.checkTies(configuration, slots, path: path) }
+  }
+
+  /// The value of the first pattern that matches one of the names of a module.
+  private static func first<Value>(_ entries: [(PythonPattern, Value)], _ names: [String])
+    throws(AdapterError) -> Value?
+  {
+    for (pattern, value) in entries {
+      for name in names { if try pattern.matches(name) { return value } }
+    }
+    return nil
   }
 
   /// A table saved whole is a copy, in PEFT, that embeds alone while the old one goes on as the output layer; here both are
@@ -97,7 +112,7 @@ public struct AdapterPlan: Sendable {
 
   /// MokA needs rows of a conversation.
   private static func checkPlace(of site: LinearSite, path: String) throws(AdapterError) {
-    guard ModelPart(of: site.name) == .decoder, site.name != "lm_head" else {
+    guard ModelPart(of: site.name + ".weight") == .decoder, site.name != "lm_head" else {
       throw .unsuitableModule(
         path: path, module: site.moduleName,
         reason: "MokA routes rows by modality, so it stands in the layers of the decoder only")

@@ -60,7 +60,8 @@ struct ModuleMatcher {
     var numbers: [PythonPattern] = []
     for pattern in selection.layerPatterns {
       numbers.append(
-        try PythonPattern("(?:^|.*?\\.)\(pattern)\\.(\\d+)\\..*", path: path, key: "layers_pattern"))
+        try PythonPattern(
+          pattern, before: "(?:^|.*?\\.)", after: "\\.(\\d+)\\..*", path: path, key: "layers_pattern"))
     }
     if numbers.isEmpty {
       numbers = [try PythonPattern(".*?\\.[^.]*\\.(\\d+)\\..*", path: path, key: "layers_pattern")]
@@ -68,7 +69,8 @@ struct ModuleMatcher {
     layerNumbers = numbers
     var saved: [PythonPattern] = []
     for name in configuration.savedModules {
-      saved.append(try PythonPattern("(^|.*\\.)\(name)($|\\..*)", path: path, key: "modules_to_save"))
+      saved.append(
+        try PythonPattern(name, before: "(^|.*\\.)", after: "($|\\..*)", path: path, key: "modules_to_save"))
     }
     self.saved = saved
   }
@@ -81,56 +83,80 @@ struct ModuleMatcher {
   }
 
   /// Whether a layer is adapted, by any of the names it is known by.
-  func selects(_ site: LinearSite) -> Bool {
-    site.layout.moduleNames(of: site.name).contains { selects($0, isLast: site.name == "lm_head") }
+  ///
+  /// - Throws: `AdapterError.slowPattern`.
+  func selects(_ site: LinearSite) throws(AdapterError) -> Bool {
+    for name in site.layout.moduleNames(of: site.name) {
+      if try selects(name, isLast: site.name == "lm_head") { return true }
+    }
+    return false
   }
 
-  private func selects(_ name: String, isLast: Bool) -> Bool {
-    if let rule = selection.exclusions, matches(name, rule, exclusions) { return false }
-    if saved.contains(where: { $0.matches(name) }) { return false }
+  private func selects(_ name: String, isLast: Bool) throws(AdapterError) -> Bool {
+    if let rule = selection.exclusions, try matches(name, rule, exclusions) { return false }
+    for pattern in saved { if try pattern.matches(name) { return false } }
     switch selection.targets {
     case .allLinear: return !isLast
-    case .pattern: return matches(name, selection.targets, targets)
+    case .pattern: return try matches(name, selection.targets, targets)
     case .names(let names):
-      guard matches(name, selection.targets, targets) else { return false }
+      guard try matches(name, selection.targets, targets) else { return false }
       guard let layers = selection.layers, !layers.isEmpty, !names.contains(name) else { return true }
-      guard let number = layerNumbers.lazy.compactMap({ $0.number(in: name) }).first else { return false }
-      return layers.contains(number)
+      for pattern in layerNumbers {
+        if let number = try pattern.number(in: name) { return layers.contains(number) }
+      }
+      return false
     }
   }
 
-  private func matches(_ name: String, _ rule: ModuleSelection.Rule, _ pattern: PythonPattern?) -> Bool {
+  private func matches(_ name: String, _ rule: ModuleSelection.Rule, _ pattern: PythonPattern?)
+    throws(AdapterError) -> Bool
+  {
     switch rule {
     case .allLinear: true
-    case .pattern: pattern?.matches(name) ?? false
+    case .pattern: try pattern?.matches(name) ?? false
     case .names(let names): names.contains { name == $0 || name.hasSuffix(".\($0)") }
     }
   }
 }
 
 /// A regular expression as Python's `re.fullmatch` applies it to the name of a module.
+///
+/// Some patterns take exponential time, and patterns come from files: matching a name is given up after a second.
 struct PythonPattern {
   private let expression: NSRegularExpression
+  private let text: String
+  private let place: (path: String, key: String)
   private static let lengthLimit = 1 << 14
+  private static let secondsLimit = 1.0
 
+  /// - Parameters:
+  ///   - before: A pattern that stands before the text.
+  ///   - after: A pattern that stands behind it.
   /// - Throws: `AdapterError.badPattern`.
-  init(_ text: String, path: String, key: String) throws(AdapterError) {
-    guard text.utf8.count <= Self.lengthLimit,
-      let expression = try? NSRegularExpression(pattern: "\\A(?:\(text))\\z")
+  init(_ text: String, before: String = "", after: String = "", path: String, key: String)
+    throws(AdapterError)
+  {
+    // By itself first, so that a parenthesis that closes too much is found.
+    guard text.utf8.count <= Self.lengthLimit, (try? NSRegularExpression(pattern: text)) != nil,
+      let expression = try? NSRegularExpression(pattern: "\\A(?:\(before)\(text)\(after))\\z")
     else { throw .badPattern(path: path, key: key, pattern: text) }
-    self.expression = expression
+    (self.expression, self.text, place) = (expression, text, (path, key))
   }
 
-  private func result(_ name: String) -> NSTextCheckingResult? {
-    expression.firstMatch(in: name, range: NSRange(name.startIndex..., in: name))
+  private func result(_ name: String) throws(AdapterError) -> NSTextCheckingResult? {
+    switch expression.firstMatch(in: name, seconds: Self.secondsLimit) {
+    case .found(let result): return result
+    case .none: return nil
+    case .timedOut: throw .slowPattern(path: place.path, key: place.key, pattern: text, name: name)
+    }
   }
 
   /// Whether the whole name matches.
-  func matches(_ name: String) -> Bool { result(name) != nil }
+  func matches(_ name: String) throws(AdapterError) -> Bool { try result(name) != nil }
 
   /// The number that the last group of a match holds.
-  func number(in name: String) -> Int? {
-    guard let result = result(name), result.numberOfRanges > 1,
+  func number(in name: String) throws(AdapterError) -> Int? {
+    guard let result = try result(name), result.numberOfRanges > 1,
       let range = Range(result.range(at: result.numberOfRanges - 1), in: name)
     else { return nil }
     return Int(name[range])

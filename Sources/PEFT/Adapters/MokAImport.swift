@@ -86,7 +86,8 @@ public struct MokAImport {
     guard unmatched.isEmpty else {
       throw AdapterError.unmatchedKeys(path: file.path, keys: unmatched, total: names.count)
     }
-    let sample = matrices.first { $0.key.hasSuffix("lora_A.text.weight") }?.value
+    // The first in the file, so that messages about another rank are the same each time.
+    let sample = parts.first { $0.place?.leaf == "lora_A.text.weight" }?.tensor
     guard let sample, sample.shape.count == 2, sample.shape[0] > 0 else {
       throw AdapterError.unknownLayout(path: file.path, example: stored.names.first ?? "")
     }
@@ -112,7 +113,11 @@ public struct MokAImport {
           throw AdapterError.wrongShape(
             path: file.path, tensor: matrix.name, found: matrix.shape, expected: slot.shape)
         }
-        tensors[slot.name] = Tensor(try matrix.floats(), shape: slot.shape)
+        let values = try matrix.floats()
+        guard values.allSatisfy(\.isFinite) else {
+          throw AdapterError.notFinite(path: file.path, name: matrix.name)
+        }
+        tensors[slot.name] = Tensor(values, shape: slot.shape)
       }
     }
     (self.tensors, otherKeys) = (tensors, others)
@@ -168,12 +173,12 @@ extension StoredAdapter {
   /// A plain LoRA with A of one modality and the B that belongs to it: MokA as it is for rows of this modality without
   /// attention. That of text is what MokA does while it decodes.
   ///
-  /// - Throws: `AdapterError.noModality`, `.unknownType` for an adapter that is no MokA.
+  /// - Throws: `AdapterError.noModality`, `.plainLoRA`.
   public func extracting(_ modality: Modality) throws(AdapterError) -> (
     plan: AdapterPlan, tensors: [String: Tensor]
   ) {
     guard let moka = plan.configuration.moka else {
-      throw .unknownType(path: folder.path, found: plan.configuration.type, supported: ["MOKA"])
+      throw .plainLoRA(path: folder.path)
     }
     guard moka.modalities.contains(modality) else {
       throw .noModality(

@@ -63,7 +63,11 @@ public struct StoredAdapter: Sendable {
         throw AdapterError.wrongShape(
           path: file.path, tensor: stored.name, found: stored.shape, expected: slot.shape)
       }
-      tensors[slot.name] = Tensor(try stored.floats(), shape: slot.shape)
+      let values = try stored.floats()
+      guard values.allSatisfy(\.isFinite) else {
+        throw AdapterError.notFinite(path: file.path, name: stored.name)
+      }
+      tensors[slot.name] = Tensor(values, shape: slot.shape)
     }
     guard unmatched.isEmpty else {
       throw AdapterError.unmatchedKeys(path: file.path, keys: unmatched, total: file.tensors.count)

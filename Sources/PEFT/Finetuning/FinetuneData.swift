@@ -8,6 +8,8 @@ public struct FinetuneData: Sendable {
   public struct Survey: Sendable, Equatable {
     /// Records that were read.
     public var count = 0
+    /// What they make: one example each, or one for each answer.
+    public var examples = 0
     /// Of these, records with media.
     public var withMedia = 0
     /// Positions of each role, over all records that were read.
@@ -99,6 +101,7 @@ public struct FinetuneData: Sendable {
     for index in 0..<min(limit, count) {
       let examples = try examples(at: index)
       survey.count += 1
+      survey.examples += examples.count
       for example in examples {
         survey.longest = max(survey.longest, example.prompt.count)
         survey.labels += example.labels.count { $0 >= 0 }

@@ -336,6 +336,9 @@ extension FinetuneTask {
       let pieces = Double(batch.labels.count)
       let seen = try loss(batch, model) / pieces
       let blank = try loss(batch, model, blanksMedia: true) / pieces
+      guard seen.isFinite, blank.isFinite else {
+        throw ModelError.notFinite(what: "loss of \(whole.sample.id)", step: 0)
+      }
       use.loss += seen
       use.blankLoss += blank
       use.largestChange = max(use.largestChange, abs(blank - seen))

@@ -109,8 +109,8 @@ extension MokASettings {
   ///
   /// - Throws: `ConfigurationError`.
   init(_ reader: ConfigurationReader) throws(ConfigurationError) {
-    guard let names = reader.object["modalities"]?.arrayValue?.compactMap(\.stringValue),
-      names.contains("text"),
+    let list = reader.object["modalities"]?.arrayValue
+    guard let names = list?.compactMap(\.stringValue), names.contains("text"), names.count == list?.count,
       Set(names).count == names.count, names.allSatisfy({ !$0.isEmpty && !$0.contains(".") }),
       names.count <= 16
     else {
@@ -119,13 +119,22 @@ extension MokASettings {
         expected: "a list of different modalities with text")
     }
     let modalities = names.map { Modality(rawValue: $0) }
-    preset = Preset(rawValue: try reader.string("preset", default: ""))
+    let word = try reader.string("preset", default: "")
+    preset = Preset(rawValue: word)
+    guard preset != nil || word.isEmpty else {
+      throw reader.unsupported(
+        "preset", found: "\"\(word)\"", supported: Preset.allCases.map(\.rawValue).joined(separator: ", "))
+    }
     self.modalities = modalities
     let section = try reader.section("cross_weight") ?? reader.defaults("cross_weight")
+    for (key, _) in section.object.members where !names.contains(key) || key == "text" {
+      throw reader.unsupported(
+        "cross_weight", found: "a weight of \"\(key)\"", supported: "media among the modalities")
+    }
     var weights: [Double] = []
     for modality in modalities {
       weights.append(
-        modality == .text ? 0 : try section.number(modality.rawValue, above: -1e6, default: 1))
+        modality == .text ? 0 : try section.number(modality.rawValue, in: -1e6...1e6, default: 1))
     }
     self.weights = weights
     if reader.object["logit_gain"]?.stringValue == "scale_squared" {

@@ -5,7 +5,7 @@ import TokenModel
 ///
 /// | figure | meaning |
 /// | --- | --- |
-/// | `norm/layer.L/image` (`audio`, `text`) | mean √ Σ h² of the rows of a modality that leave layer L |
+/// | `norm/layer.L/image` (`audio`, `video`, `text`) | mean √ Σ h² of the rows of a modality that leave layer L |
 /// | `logits/normaliser` | mean \|log Σ exp z\| |
 /// | `logits/largest` | the largest \|z\| |
 ///
@@ -20,10 +20,9 @@ final class DriftObserver: ForwardObserver {
 
   /// - Parameter roles: The role of every row.
   init(_ roles: [Role]) {
-    rows = [("image", { $0 == .image }), ("audio", { $0 == .audio }), ("text", { $0.isText })].compactMap {
-      (name: String, belongs: (Role) -> Bool) in
-      let rows = roles.indices.filter { belongs(roles[$0]) }
-      return rows.isEmpty ? nil : (name, rows)
+    rows = (Modality.media + [.text]).compactMap { modality in
+      let rows = roles.indices.filter { modality == .text ? roles[$0].isText : roles[$0] == modality.role }
+      return rows.isEmpty ? nil : (modality.rawValue, rows)
     }
   }
 

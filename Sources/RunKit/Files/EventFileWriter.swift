@@ -17,8 +17,8 @@ public final class EventFileWriter {
   /// The file.
   public let url: URL
   /// Bytes in the file.
-  public private(set) var size: Int
-  private let file: OpenFile
+  public var size: Int { file.size }
+  private let file: AppendedFile
 
   /// Opens a file for appending; an empty or missing one gets its first record.
   ///
@@ -27,12 +27,7 @@ public final class EventFileWriter {
   /// - Throws: `FileError`.
   public init(appendingTo url: URL) throws(FileError) {
     self.url = url
-    let isNew = FileSystem.status(of: url.path) == nil
-    file = try OpenFile(url.path, for: .appending)
-    let status = try file.status()
-    guard status.kind == .regular else { throw .notRegular(path: url.path) }
-    size = status.size
-    if isNew { try FileSystem.syncFolder(url.deletingLastPathComponent().path) }
+    file = try AppendedFile(url)
     if size == 0 { try append(Self.event(wallTime: 0, step: 0, field: 3, [UInt8]("brain.Event:2".utf8))) }
   }
 
@@ -60,17 +55,9 @@ public final class EventFileWriter {
 
   private func append(_ message: [UInt8]) throws(FileError) {
     let length = Self.littleEndian(UInt64(message.count))
-    let record =
+    try file.append(
       length + Self.littleEndian(Self.maskedCheck(length)) + message
-      + Self.littleEndian(Self.maskedCheck(message))
-    do throws(FileError) {
-      try file.write(record.span)
-    } catch {
-      // A full disk may have taken half of the record. If cutting it off fails too, resuming will do it.
-      try? file.truncate(to: size)
-      throw error
-    }
-    size += record.count
+        + Self.littleEndian(Self.maskedCheck(message)))
   }
 
   /// Fields of value 0 are left out, as in every message of this kind.

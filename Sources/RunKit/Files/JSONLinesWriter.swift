@@ -7,11 +7,11 @@ public import Foundation
 public final class JSONLinesWriter {
   /// The file.
   public let url: URL
-  private let file: OpenFile
+  private let file: AppendedFile
   private let recordsPerSync: Int
   private var recordsSinceSync = 0
   /// Bytes in the file.
-  public private(set) var size: Int
+  public var size: Int { file.size }
 
   /// Opens a file for appending; it is created if it is missing.
   ///
@@ -22,12 +22,7 @@ public final class JSONLinesWriter {
   public init(appendingTo url: URL, recordsPerSync: Int = 16) throws(FileError) {
     self.url = url
     self.recordsPerSync = max(1, recordsPerSync)
-    let isNew = FileSystem.status(of: url.path) == nil
-    file = try OpenFile(url.path, for: .appending)
-    let status = try file.status()
-    guard status.kind == .regular else { throw .notRegular(path: url.path) }
-    size = status.size
-    if isNew { try FileSystem.syncFolder(url.deletingLastPathComponent().path) }
+    file = try AppendedFile(url)
   }
 
   /// Adds one record.
@@ -36,15 +31,7 @@ public final class JSONLinesWriter {
   ///
   /// - Throws: `FileError.noSpace`, `.readOnly` or `.failed`.
   public func append(_ record: JSONValue) throws(FileError) {
-    let line = [UInt8]((record.text(.compact) + "\n").utf8)
-    do throws(FileError) {
-      try file.write(line.span)
-    } catch {
-      // A full disk may have taken half of the line. If cutting it off fails too, the reader will do it.
-      try? file.truncate(to: size)
-      throw error
-    }
-    size += line.count
+    try file.append([UInt8]((record.text(.compact) + "\n").utf8))
     recordsSinceSync += 1
     if recordsSinceSync >= recordsPerSync { try sync() }
   }

@@ -2,7 +2,8 @@
 enum RunConfiguration {
   /// The options that differ, in the order of `stored`, then of `asked`.
   ///
-  /// Values are compared by their JSON text, so `1` and `1.0` differ. Objects are compared member by member.
+  /// Values are compared by their JSON text, so `1` and `1.0` differ. Objects are compared member by member, lists whose
+  /// elements have names likewise.
   ///
   /// - Parameter volatileKeys: Options that may differ, written as in `RunFolderError.Difference`; a key also stands
   ///   for all members below it.
@@ -26,6 +27,8 @@ enum RunConfiguration {
       for (key, value) in object.members where !volatileKeys.contains(prefix + key) {
         if let members = value.objectValue, !members.members.isEmpty {
           visit(members, prefix: prefix + key + ".")
+        } else if let named = named(value) {
+          visit(named, prefix: prefix + key + ".")
         } else {
           flat[prefix + key] = value
         }
@@ -33,5 +36,16 @@ enum RunConfiguration {
     }
     visit(object, prefix: "")
     return flat
+  }
+
+  /// A list of objects with different names as one object.
+  private static func named(_ value: JSONValue) -> JSONObject? {
+    guard let elements = value.arrayValue, !elements.isEmpty else { return nil }
+    var members = JSONObject()
+    for element in elements {
+      guard let name = element["name"]?.stringValue, members[name] == nil else { return nil }
+      members[name] = element
+    }
+    return members
   }
 }

@@ -87,7 +87,7 @@ public enum RunFolderError: DescribedError {
     switch self {
     case .notAFolder, .notEmpty(_, isRun: false), .notARun: "choose another -o"
     case .notEmpty(_, isRun: true):
-      "choose another -o, start again with --overwrite, or go on with --resume (attention, contribution, eval, train)"
+      "choose another -o, start again with --overwrite, or go on with --resume if the command has it"
     case .locked: "wait for that process to end, or choose another -o"
     case .configurationDiffers: "repeat the stored options, choose another -o, or --overwrite"
     case .configurationMissing, .shortened: "start again with --overwrite, or choose another -o"

@@ -19,10 +19,37 @@ public enum MachineFacts {
   public static var coreCount: Int { ProcessInfo.processInfo.activeProcessorCount }
 
   /// All memory in bytes; nil where the system does not say.
-  public static var memory: Int? { bytes(of: "MemTotal") }
+  public static var memory: Int? { bytes(of: "MemTotal", in: "/proc/meminfo") }
 
   /// Memory in bytes that programs can still get; nil where the system does not say.
-  public static var availableMemory: Int? { bytes(of: "MemAvailable") }
+  ///
+  /// No more than the limits of this process leave: its address space (`ulimit -v`) and its control group.
+  public static var availableMemory: Int? {
+    [bytes(of: "MemAvailable", in: "/proc/meminfo"), addressSpaceLeft, controlGroupLeft].compactMap { $0 }
+      .min()
+  }
+
+  private static var addressSpaceLeft: Int? {
+    let line = text("/proc/self/limits").split(separator: "\n").first { $0.hasPrefix("Max address space") }
+    guard let limit = line?.split(separator: " ").dropFirst(3).first.flatMap({ Int($0) }),
+      let used = bytes(of: "VmSize", in: "/proc/self/status")
+    else { return nil }
+    return max(0, limit - used)
+  }
+
+  /// Of version 2, where page cache that can be given back is no use of memory.
+  private static var controlGroupLeft: Int? {
+    guard let line = text("/proc/self/cgroup").split(separator: "\n").first(where: { $0.hasPrefix("0::/") })
+    else { return nil }
+    let folder = "/sys/fs/cgroup" + line.dropFirst("0::".count)
+    func number(_ name: String) -> Int? {
+      Int(text(folder + "/" + name).trimmingCharacters(in: .whitespacesAndNewlines))
+    }
+    guard let limit = number("memory.max"), let used = number("memory.current") else { return nil }
+    let lines = text(folder + "/memory.stat").split(separator: "\n")
+    let cache = lines.first { $0.hasPrefix("inactive_file ") }?.split(separator: " ").last.flatMap { Int($0) }
+    return max(0, limit - used + (cache ?? 0))
+  }
 
   /// The path of a program on the search path, or nil.
   public static func program(_ name: String) -> String? {
@@ -36,8 +63,8 @@ public enum MachineFacts {
     (try? FileReader.text(of: URL(fileURLWithPath: path), limit: 1 << 24)) ?? ""
   }
 
-  private static func bytes(of key: String) -> Int? {
-    guard let words = value(of: key, in: text("/proc/meminfo"))?.split(separator: " "),
+  private static func bytes(of key: String, in file: String) -> Int? {
+    guard let words = value(of: key, in: text(file))?.split(whereSeparator: \.isWhitespace),
       let first = words.first,
       let count = Int(first)
     else { return nil }

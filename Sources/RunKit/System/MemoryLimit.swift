@@ -43,11 +43,13 @@ public enum MemoryLimit {
 public enum MemoryLimitError: DescribedError {
   case tooLittle(what: String, needed: Int, limit: Int)
   case exceeded(peak: Int, limit: Int)
+  case unavailable(what: String, needed: Int, available: Int)
 
   /// The cases, by their word in machine-readable output.
   public enum Code: String, CaseIterable, Sendable {
     case tooLittle = "memory_too_little"
     case exceeded = "memory_exceeded"
+    case unavailable = "memory_unavailable"
   }
 
   /// Which case this is.
@@ -55,6 +57,7 @@ public enum MemoryLimitError: DescribedError {
     switch self {
     case .tooLittle: .tooLittle
     case .exceeded: .exceeded
+    case .unavailable: .unavailable
     }
   }
 
@@ -68,11 +71,17 @@ public enum MemoryLimitError: DescribedError {
       "\(what) needs about \(ByteCount.text(needed)), --max-memory is \(ByteCount.text(limit))"
     case .exceeded(let peak, let limit):
       "\(ByteCount.text(peak)) of memory were used, --max-memory is \(ByteCount.text(limit))"
+    case .unavailable(let what, let needed, let available):
+      "\(what) needs more than \(ByteCount.text(needed)), \(ByteCount.text(available)) are free"
     }
   }
 
   /// What to do about it.
   public var recoverySuggestion: String? {
-    "give more memory, shorter prompts, a smaller --chunk or --batch, or a copy with fewer bits from 'mmprobe convert'"
+    switch self {
+    case .unavailable: "train fewer parts, or take a smaller --rank"
+    default:
+      "give more memory, shorter prompts, a smaller --chunk or --batch, or a copy with fewer bits from 'mmprobe convert'"
+    }
   }
 }

@@ -51,44 +51,70 @@ extension Kernels {
       shape: variance.shape)
   }
 
-  /// (x − mean) · inverse · weight + bias.
-  static func batchNorm(
-    _ input: Tensor, mean: Tensor, inverse: Tensor, weight: Tensor, bias: Tensor
-  ) -> Tensor {
+  /// A batch norm with fixed statistics, and what is done to its output at once.
+  struct BatchNormPass: Sendable {
+    let mean: Tensor
+    /// 1 / σ.
+    let inverse: Tensor
+    let weight: Tensor
+    let bias: Tensor
+    /// Whether negative outputs become 0.
+    let isRectified: Bool
+
+    /// weight / σ.
+    fileprivate var factor: Tensor { inverse * weight }
+    /// What outputs are raised to.
+    fileprivate var floor: Float { isRectified ? 0 : -.infinity }
+  }
+
+  /// (x − mean) · inverse · weight + bias + added.
+  static func batchNorm(_ input: Tensor, _ pass: BatchNormPass, adding added: Tensor?) -> Tensor {
     let columns = input.columns
     let output = Tensor(uninitialized: input.shape)
-    let factor = inverse * weight
+    let (factor, floor) = (pass.factor, pass.floor)
     let (source, target) = unsafe (Shared(input.base), Shared(output.base))
-    let (shifts, factors, biases) = unsafe (Shared(mean.base), Shared(factor.base), Shared(bias.base))
+    let (shifts, factors, biases) = unsafe (
+      Shared(pass.mean.base), Shared(factor.base), Shared(pass.bias.base)
+    )
+    let others = added.map { unsafe Shared($0.base) }
     Workers.forEachRange(rows: input.rows, rowsPerChunk: rowsPerChunk(columns: columns)) { range in
       let offset = range.lowerBound * columns
-      unsafe ck_scale_columns(
-        source.pointer + offset, range.count, columns, shifts.pointer, factors.pointer, biases.pointer,
-        target.pointer + offset)
+      if let others {
+        unsafe ck_scale_columns_added(
+          source.pointer + offset, others.pointer + offset, range.count, columns, shifts.pointer,
+          factors.pointer, biases.pointer, floor, target.pointer + offset)
+      } else {
+        unsafe ck_scale_columns(
+          source.pointer + offset, range.count, columns, shifts.pointer, factors.pointer, biases.pointer,
+          floor, target.pointer + offset)
+      }
     }
+    withExtendedLifetime(factor) {}
     return output
   }
 
-  /// The gradients of input, weight and bias of a batch norm:
+  /// The gradients of input, weight and bias of a batch norm to which nothing was added:
   ///
   ///     db = Σ dy,    dw = Σ dy · x̂,    dx = w / σ · (dy − db / n − x̂ · dw / n),    x̂ = (x − mean) / σ
   ///
+  /// with dy = 0 where a rectified output was not above 0, which is computed again from x.
+  ///
   /// - Parameter isConstant: Whether mean and σ are buffers rather than functions of x: dx is w / σ · dy then.
   static func batchNormGradients(
-    _ gradient: Tensor, input: Tensor, mean: Tensor, inverse: Tensor, weight: Tensor, isConstant: Bool,
-    wantsInput: Bool
+    _ gradient: Tensor, input: Tensor, _ pass: BatchNormPass, isConstant: Bool, wantsInput: Bool
   ) -> (input: Tensor?, weight: Tensor, bias: Tensor) {
     let (rows, columns) = (input.rows, input.columns)
     let size = rowsPerChunk(columns: columns)
     let partial = Tensor(uninitialized: [(rows + size - 1) / size, 2 * columns])
+    let (factor, floor) = (pass.factor, pass.floor)
     let (source, gradients) = unsafe (Shared(input.base), Shared(gradient.base))
-    let (sums, shifts) = unsafe (Shared(partial.base), Shared(mean.base))
+    let (sums, shifts) = unsafe (Shared(partial.base), Shared(pass.mean.base))
+    let (factors, biases) = unsafe (Shared(factor.base), Shared(pass.bias.base))
     Workers.forEachRange(rows: rows, rowsPerChunk: size) { range in
       let (offset, place) = (range.lowerBound * columns, range.lowerBound / size * 2 * columns)
-      unsafe ck_column_sums(gradients.pointer + offset, range.count, columns, sums.pointer + place)
       unsafe ck_column_products(
         gradients.pointer + offset, source.pointer + offset, range.count, columns, shifts.pointer,
-        sums.pointer + place + columns)
+        factors.pointer, biases.pointer, floor, sums.pointer + place, sums.pointer + place + columns)
     }
     let values = partial.hostValues()
     var totals = [Double](repeating: 0, count: 2 * columns)
@@ -96,32 +122,25 @@ extension Kernels {
       for column in totals.indices { totals[column] += Double(values[chunk * 2 * columns + column]) }
     }
     let (inverses, weights) = (
-      inverse.hostValues().map { Double($0) }, weight.hostValues().map { Double($0) }
+      pass.inverse.hostValues().map { Double($0) }, pass.weight.hostValues().map { Double($0) }
     )
-    let count = Double(max(rows, 1))
     let channels = 0..<columns
     let weightGradient = tensor(channels.map { totals[columns + $0] * inverses[$0] })
     let biasGradient = tensor(channels.map { totals[$0] })
     guard wantsInput else { return (nil, weightGradient, biasGradient) }
-    guard !isConstant else {
-      return (
-        batchNorm(
-          gradient, mean: Tensor(zeros: [columns]), inverse: inverse, weight: weight,
-          bias: Tensor(zeros: [columns])), weightGradient, biasGradient
-      )
-    }
-    let factor = tensor(channels.map { weights[$0] * inverses[$0] })
+    let count = isConstant ? Double.infinity : Double(max(rows, 1))
     let slope = tensor(channels.map { -weights[$0] * pow(inverses[$0], 3) * totals[columns + $0] / count })
     let constant = tensor(channels.map { -weights[$0] * inverses[$0] * totals[$0] / count })
     let output = Tensor(uninitialized: input.shape)
-    let (factors, slopes) = unsafe (Shared(factor.base), Shared(slope.base))
-    let (constants, target) = unsafe (Shared(constant.base), Shared(output.base))
+    let (slopes, constants) = unsafe (Shared(slope.base), Shared(constant.base))
+    let target = unsafe Shared(output.base)
     Workers.forEachRange(rows: rows, rowsPerChunk: size) { range in
       let offset = range.lowerBound * columns
       unsafe ck_combine_columns(
         gradients.pointer + offset, source.pointer + offset, range.count, columns, factors.pointer,
-        shifts.pointer, slopes.pointer, constants.pointer, target.pointer + offset)
+        shifts.pointer, slopes.pointer, constants.pointer, biases.pointer, floor, target.pointer + offset)
     }
+    withExtendedLifetime((factor, slope, constant)) {}
     return (output, weightGradient, biasGradient)
   }
 

@@ -33,7 +33,8 @@ struct ConvolutionJob {
   /// Numbers in a window.
   var inner: Int { window.size.rows * window.size.columns * channels }
   private var windows: Int { images * down * across }
-  private var operations: Int { windows * inner * outputs }
+  /// Multiplications, and as many additions.
+  var operations: Int { windows * inner * outputs }
   /// Each window is one pixel, so images are X already.
   private var isPointwise: Bool {
     window.size == (1, 1) && window.stride == (1, 1) && window.padding == (0, 0)
@@ -46,6 +47,7 @@ struct ConvolutionJob {
   /// y.
   func forward(_ input: Tensor, weight: Tensor, bias: Tensor?) -> Tensor {
     let output = Tensor(uninitialized: [images, down, across, outputs])
+    OperationCount.add(2 * operations)
     let blocks = AttentionJob.cut(0..<windows, into: block)
     let packed = TensorStorage(uninitialized: KeyValueBlock.panels(outputs) * inner)
     unsafe ck_pack_transposed(weight.base, inner, outputs, inner, packed.pointer)
@@ -74,6 +76,7 @@ struct ConvolutionJob {
   func inputGradient(_ gradient: Tensor, weight: Tensor) -> Tensor {
     let output = Tensor(uninitialized: [images, rows, columns, channels])
     let perImage = down * across
+    OperationCount.add(2 * operations)
     let pieces = AttentionJob.cut(0..<images, into: max(1, block / max(perImage, 1)))
     let (source, target) = unsafe (Shared(gradient.base), Shared(output.base))
     let packed = TensorStorage(uninitialized: KeyValueBlock.panels(inner) * outputs)

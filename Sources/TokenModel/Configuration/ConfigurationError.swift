@@ -78,12 +78,20 @@ public enum ConfigurationError: DescribedError {
     }
   }
 
+  /// Whether the file belongs to an adapter or its rotations.
+  private var isOfAdapter: Bool {
+    path.map { $0.hasSuffix("adapter_config.json") || $0.hasSuffix(StoredRotations.name) } ?? false
+  }
+
   /// What to do about it.
   public var recoverySuggestion: String? {
     switch self {
     case .notAnObject, .malformed, .missingKey, .wrongKind, .outOfRange:
-      "compare the file with the one published with the model; it must be a Hugging Face config.json"
-    case .unsupportedValue: "use a checkpoint without this setting"
+      isOfAdapter
+        ? "compare the file with one that PEFT or mmprobe wrote"
+        : "compare the file with the one published with the model; it must be a Hugging Face config.json"
+    case .unsupportedValue:
+      isOfAdapter ? "use an adapter without this setting" : "use a checkpoint without this setting"
     case .unsupportedModelType: "'mmprobe inspect --families' lists what each family needs"
     case .missingTensor, .wrongShape:
       "check that config.json and the weight files belong to the same model, and that all shards were downloaded"

@@ -26,6 +26,14 @@ public struct ConfigurationReader: Sendable {
     self.init(path: path, object: object, prefix: "")
   }
 
+  /// Reads `config.json` of a folder.
+  ///
+  /// - Throws: `FileError`, `ConfigurationError.malformed`, `.notAnObject`.
+  init(folder: URL) throws {
+    let path = folder.appendingPathComponent("config.json")
+    try self.init(path: path.path, bytes: FileReader.bytes(of: path, limit: 16 << 20))
+  }
+
   private init(path: String, object: JSONObject, prefix: String) {
     (self.path, self.object, self.prefix) = (path, object, prefix)
   }
@@ -111,7 +119,27 @@ public struct ConfigurationReader: Sendable {
     }
     guard number > lowerBound, number < 1e30 else {
       throw .outOfRange(
-        path: path, key: prefix + key, found: value.text(), expected: "a number above \(lowerBound)")
+        path: path, key: prefix + key, found: value.text(),
+        expected: number > lowerBound ? "a number below 1e30" : "a number above \(lowerBound)")
+    }
+    return number
+  }
+
+  /// A number within a range; `fallback` when the key has no value.
+  public func number(_ key: String, in range: ClosedRange<Double>, default fallback: Double? = nil)
+    throws(ConfigurationError) -> Double
+  {
+    guard let value = value(key) else {
+      guard let fallback else { throw .missingKey(path: path, key: prefix + key) }
+      return fallback
+    }
+    guard let number = value.doubleValue else {
+      throw .wrongKind(path: path, key: prefix + key, found: value.kind, expected: "a number")
+    }
+    guard range ~= number else {
+      throw .outOfRange(
+        path: path, key: prefix + key, found: value.text(),
+        expected: "a number from \(range.lowerBound) to \(range.upperBound)")
     }
     return number
   }

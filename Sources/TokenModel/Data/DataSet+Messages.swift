@@ -4,8 +4,9 @@ import RunKit
 extension DataSet {
   /// A list of messages: the last one of the assistant is the expected answer.
   ///
-  /// A content is a text with `<image>` where media stand, or a list of texts and of media, whose files stand in `images`,
-  /// `audios` and `videos`, in the order of their places.
+  /// A content is a text with `<image>` where media stand, or a list of texts and of media. Their files stand in `images`,
+  /// `audios` and `videos` of the record, in the order of their places, or with each place:
+  /// `{"type": "image", "image": "a.png"}`.
   func messages(_ record: JSONObject, _ index: Int, _ reader: MediaReader) throws -> Sample {
     guard let list = record["messages"]?.arrayValue else {
       throw DataSetError.wrongKind(
@@ -13,6 +14,10 @@ extension DataSet {
         expected: "an array")
     }
     var turns: [Sample.Turn] = []
+    var record = record
+    for (modality, paths) in try paths(in: list, record, index) {
+      record[modality.rawValue + "s"] = .array(paths.map(JSONValue.string))
+    }
     for message in list {
       guard let object = message.objectValue else {
         throw DataSetError.wrongKind(
@@ -28,6 +33,31 @@ extension DataSet {
     return Sample(
       index: index, id: try name(record, index), turns: turns,
       media: try media(record, index, reader, plural: true), answer: answer, tags: try tags(record, index))
+  }
+
+  /// The files that stand with the places of media, by modality; empty where the record names them.
+  private func paths(in messages: [JSONValue], _ record: JSONObject, _ index: Int) throws(DataSetError)
+    -> [Modality: [String]]
+  {
+    var paths: [Modality: [String]] = [:]
+    var bare: Set<Modality> = []
+    for part in messages.flatMap({ $0["content"]?.arrayValue ?? [] }) {
+      let modality = Modality(rawValue: part["type"]?.stringValue ?? "")
+      guard Modality.media.contains(modality) else { continue }
+      if let path = (part[modality.rawValue] ?? part["path"])?.stringValue {
+        paths[modality, default: []].append(path)
+      } else {
+        bare.insert(modality)
+      }
+    }
+    for modality in paths.keys.sorted()
+    where bare.contains(modality) || record[modality.rawValue + "s"] != nil {
+      throw .wrongKind(
+        path: url.path, record: place(index), key: "messages",
+        found: "some files of \(modality.rawValue) media with their places and others elsewhere",
+        expected: "all of them in the messages, or all in \((modality.rawValue + "s").inQuotes)")
+    }
+    return paths
   }
 
   /// The text of a message with placeholders for its media.

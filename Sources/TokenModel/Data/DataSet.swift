@@ -90,6 +90,11 @@ public struct DataSet: Sendable {
   /// The media of AVDigits-QA lines; nil for other forms, or if no line has media.
   public var questionMedia: MediaTable? { tables[""] }
 
+  /// The safetensors files of media rows, in the order of their names; paths of media stand in the records.
+  public var mediaFiles: [URL] {
+    tables.values.map { URL(fileURLWithPath: $0.path) }.sorted { $0.path < $1.path }
+  }
+
   /// The name of a file up to its first dot.
   private static func stem(of url: URL) -> String {
     url.lastPathComponent.split(separator: ".").first.map(String.init) ?? ""

@@ -83,6 +83,34 @@ public struct QueryRotation: Sendable, Equatable {
     return matrix
   }
 
+  /// Why a matrix is no rotation, which has orthogonal rows of length 1 and determinant 1; nil if it is one.
+  static func fault(of matrix: [Double], _ size: Int) -> String? {
+    let rows = (0..<size).map { Array(matrix[$0 * size..<($0 + 1) * size]) }
+    for (index, row) in rows.enumerated() {
+      guard row.allSatisfy({ abs($0) <= 2 }), abs(product(row, row) - 1) <= 1e-4 else {
+        return "has a row of another length than 1"
+      }
+      for other in rows[..<index] where abs(product(row, other)) > 1e-4 {
+        return "has rows that are not orthogonal"
+      }
+    }
+    // Elimination with the largest pivot; only the sign of the determinant is wanted.
+    var (rest, sign) = (rows, 1.0)
+    for column in 0..<size {
+      let pivot = (column..<size).max { abs(rest[$0][column]) < abs(rest[$1][column]) } ?? column
+      if pivot != column {
+        rest.swapAt(pivot, column)
+        sign = -sign
+      }
+      if rest[column][column] < 0 { sign = -sign }
+      for row in column + 1..<size {
+        let factor = rest[row][column] / rest[column][column]
+        for place in column..<size { rest[row][place] -= factor * rest[column][place] }
+      }
+    }
+    return sign > 0 ? nil : "is a reflection"
+  }
+
   /// The matrix that changes nothing.
   static func identity(_ size: Int) -> [Double] {
     (0..<size * size).map { $0 % (size + 1) == 0 ? 1 : 0 }

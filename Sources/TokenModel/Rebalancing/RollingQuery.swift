@@ -238,15 +238,21 @@ extension RollingQuery: BufferedModule {
     let rotation = try source.doubles("rotation", shape: [headCount, headSize, headSize])
     let shift = try source.doubles("shift", shape: [headCount, headSize])
     let count = try source.integers("count", count: headCount)
-    guard count.allSatisfy({ $0 >= 0 }) else {
+    guard count.allSatisfy({ 0...Int(Int32.max) ~= $0 }) else {
       throw RollingQueryError.impossibleBuffer(
         path: source.path, tensor: source.name("count"), reason: "found \(count), expected counts")
     }
-    let rows = stride(from: 0, to: rotation.count, by: headSize).map { Array(rotation[$0..<$0 + headSize]) }
-    if let bad = rows.first(where: { abs(QueryRotation.length($0) - 1) > 1e-4 }) {
+    let size = headSize * headSize
+    for head in 0..<headCount {
+      guard let reason = QueryRotation.fault(of: Array(rotation[head * size..<(head + 1) * size]), headSize)
+      else { continue }
       throw RollingQueryError.impossibleBuffer(
         path: source.path, tensor: source.name("rotation"),
-        reason: "found a row of length \(QueryRotation.length(bad)), expected a rotation")
+        reason: "the matrix of head \(head) \(reason), expected a rotation")
+    }
+    guard shift.allSatisfy({ abs($0) <= 1e6 }) else {
+      throw RollingQueryError.impossibleBuffer(
+        path: source.path, tensor: source.name("shift"), reason: "found shifts beyond 1e6")
     }
     var restored = balance
     try restored.restore(from: source)

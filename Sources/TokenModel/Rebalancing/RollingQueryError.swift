@@ -11,6 +11,7 @@ public enum RollingQueryError: DescribedError {
   case impossibleBuffer(path: String, tensor: String, reason: String)
   case unknownFormat(path: String, found: String, expected: String)
   case alreadyRotated(path: String)
+  case wrongSettings(path: String, reason: String)
 
   /// The cases, by their word in machine-readable output.
   public enum Code: String, CaseIterable, Sendable {
@@ -22,6 +23,7 @@ public enum RollingQueryError: DescribedError {
     case impossibleBuffer = "rollingq_impossible_buffer"
     case unknownFormat = "rollingq_unknown_format"
     case alreadyRotated = "rollingq_already_rotated"
+    case wrongSettings = "rollingq_wrong_settings"
   }
 
   /// Which case this is.
@@ -35,6 +37,7 @@ public enum RollingQueryError: DescribedError {
     case .impossibleBuffer: .impossibleBuffer
     case .unknownFormat: .unknownFormat
     case .alreadyRotated: .alreadyRotated
+    case .wrongSettings: .wrongSettings
     }
   }
 
@@ -43,7 +46,7 @@ public enum RollingQueryError: DescribedError {
     switch self {
     case .unknownLayer, .unknownModality, .tooFewModalities: .usage
     case .cannotFold, .unknownFormat, .alreadyRotated: .unsupported
-    case .wrongShape, .impossibleBuffer: .data
+    case .wrongShape, .impossibleBuffer, .wrongSettings: .data
     }
   }
 
@@ -51,7 +54,7 @@ public enum RollingQueryError: DescribedError {
   public var path: String? {
     switch self {
     case .wrongShape(let path, _, _, _), .impossibleBuffer(let path, _, _), .unknownFormat(let path, _, _),
-      .alreadyRotated(let path):
+      .alreadyRotated(let path), .wrongSettings(let path, _):
       path
     default: nil
     }
@@ -73,6 +76,7 @@ public enum RollingQueryError: DescribedError {
     case .impossibleBuffer(let path, let tensor, let reason): "\(path): buffer \(tensor.inQuotes): \(reason)"
     case .unknownFormat(let path, let found, let expected):
       "\(path): rotated queries of format \(found.inQuotes), expected \(expected.inQuotes)"
+    case .wrongSettings(let path, let reason): "\(path): settings of \(reason)"
     case .alreadyRotated(let path):
       "\(path): the model has rotated queries of its own, and one file of them is all it can have"
     }
@@ -87,7 +91,8 @@ public enum RollingQueryError: DescribedError {
     case .cannotFold: "keep the rotation beside the weights, in the file of buffers"
     case .unknownFormat: "train with this version, or use the version that wrote the file"
     case .alreadyRotated: "take the model that was trained first, before its queries were rotated"
-    case .wrongShape, .impossibleBuffer: "use the file of a model with the same layers, heads and modalities"
+    case .wrongShape, .impossibleBuffer, .wrongSettings:
+      "use the file of a model with the same layers, heads and modalities"
     }
   }
 }

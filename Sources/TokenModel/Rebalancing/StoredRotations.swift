@@ -40,10 +40,17 @@ public struct StoredRotations: Sendable {
         path: url.path, found: stored.metadata["format"] ?? "none", expected: Self.format)
     }
     let reader = try ConfigurationReader(path: url.path, bytes: [UInt8](settings.utf8))
-    let rolling = try DecoderRollingQuery(
-      configuration, layers: reader.integers("layers", in: 0...4095) ?? [],
-      modalities: Self.words("modalities", reader).map(Modality.init(rawValue:)),
-      queryRoles: Set(Self.roles(reader)), options: RollingQueryOptions(reader))
+    let layers = try reader.integers("layers", in: 0...configuration.layerCount - 1) ?? []
+    let modalities = try Self.words("modalities", reader).map(Modality.init(rawValue:))
+    let (roles, options) = (Set(try Self.roles(reader)), try RollingQueryOptions(reader))
+    let rolling: DecoderRollingQuery
+    do throws(RollingQueryError) {
+      rolling = try DecoderRollingQuery(
+        configuration, layers: layers, modalities: modalities, queryRoles: roles, options: options)
+    } catch {
+      throw RollingQueryError.wrongSettings(
+        path: url.path, reason: error.errorDescription ?? "cannot be used")
+    }
     try rolling.restoreBuffers(from: BufferSource(stored))
     var names: Set<String> = []
     try rolling.visitBuffers { names.insert($0.name) }

@@ -188,29 +188,35 @@ struct TokenizerFile: Sendable {
     case "ByteLevel": break  // Changes the places of pieces, not the pieces.
     case "Sequence": for section in try reader.sections("processors") { try readPostProcessor(section) }
     case "TemplateProcessing":
-      let special = try reader.section("special_tokens")
-      var (before, after, isBefore): ([Int], [Int], Bool) = ([], [], true)
-      for part in try reader.sections("single") {
-        if let token = try part.section("SpecialToken") {
-          let name = try token.string("id")
-          guard let entry = try special?.section(name) else {
-            throw TokenizerError.unknownToken(
-              path: reader.path, key: part.name(of: "SpecialToken"), token: name)
-          }
-          let ids = try entry.tokenIDs("ids", below: BytePairModel.pieceLimit)
-          if isBefore { before += ids } else { after += ids }
-        } else {
-          let sequence = try part.requiredSection("Sequence").string("id")
-          guard isBefore, sequence == "A" else {
-            throw Self.unsupported(part, "Sequence", sequence, ["A, once"])
-          }
-          isBefore = false
-        }
-      }
+      let (before, after) = try Self.template(reader)
       (prefix, suffix) = (before + prefix, suffix + after)
     case let other:
       throw Self.unsupported(reader, "type", other, ["TemplateProcessing", "ByteLevel", "Sequence", "null"])
     }
+  }
+
+  /// The ids that a TemplateProcessing puts before and after a text.
+  static func template(_ reader: ConfigurationReader) throws -> (before: [Int], after: [Int]) {
+    let special = try reader.section("special_tokens")
+    var (before, after, isBefore): ([Int], [Int], Bool) = ([], [], true)
+    for part in try reader.sections("single") {
+      if let token = try part.section("SpecialToken") {
+        let name = try token.string("id")
+        guard let entry = try special?.section(name) else {
+          throw TokenizerError.unknownToken(
+            path: reader.path, key: part.name(of: "SpecialToken"), token: name)
+        }
+        let ids = try entry.tokenIDs("ids", below: BytePairModel.pieceLimit)
+        if isBefore { before += ids } else { after += ids }
+      } else {
+        let sequence = try part.requiredSection("Sequence").string("id")
+        guard isBefore, sequence == "A" else {
+          throw unsupported(part, "Sequence", sequence, ["A, once"])
+        }
+        isBefore = false
+      }
+    }
+    return (before, after)
   }
 
   // MARK: - Model and tokens
@@ -277,7 +283,7 @@ struct TokenizerFile: Sendable {
   }
 
   /// A token of `added_tokens`.
-  private static func addedToken(_ reader: ConfigurationReader) throws -> AddedToken {
+  static func addedToken(_ reader: ConfigurationReader) throws -> AddedToken {
     let isSpecial = try reader.bool("special", default: false)
     return AddedToken(
       content: try reader.string("content"),

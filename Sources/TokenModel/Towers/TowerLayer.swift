@@ -13,6 +13,10 @@ struct LayerNorm: Sendable {
     self.epsilon = Float(epsilon)
   }
 
+  init(weight: Tensor, bias: Tensor, epsilon: Float) {
+    (self.weight, self.bias, self.epsilon) = (weight, bias, epsilon)
+  }
+
   func callAsFunction(_ x: Tensor) -> Tensor { x.layerNorm(weight: weight, bias: bias, epsilon: epsilon) }
 }
 
@@ -26,6 +30,10 @@ struct TowerLayer: Sendable {
   /// The tensors' names in the file, since towers differ.
   struct Names {
     var attention = "self_attn"
+    /// Relative to attention, as the three after it.
+    var query = "q_proj"
+    var key = "k_proj"
+    var value = "v_proj"
     var output = "out_proj"
     var firstNorm = "layer_norm1"
     var secondNorm = "layer_norm2"
@@ -53,9 +61,9 @@ struct TowerLayer: Sendable {
   ) throws {
     let attention = weights.under(names.attention)
     firstNorm = try LayerNorm(weights, names.firstNorm, size: hidden, epsilon: epsilon)
-    query = try attention.linear("q_proj", from: hidden, to: hidden, hasBias: true)
-    key = try attention.linear("k_proj", from: hidden, to: hidden, hasBias: names.keyHasBias)
-    value = try attention.linear("v_proj", from: hidden, to: hidden, hasBias: true)
+    query = try attention.linear(names.query, from: hidden, to: hidden, hasBias: true)
+    key = try attention.linear(names.key, from: hidden, to: hidden, hasBias: names.keyHasBias)
+    value = try attention.linear(names.value, from: hidden, to: hidden, hasBias: true)
     output = try attention.linear(names.output, from: hidden, to: hidden, hasBias: true)
     secondNorm = try LayerNorm(weights, names.secondNorm, size: hidden, epsilon: epsilon)
     inner = try weights.linear(names.inner, from: hidden, to: innerSize, hasBias: true)

@@ -257,6 +257,15 @@ struct NumberRange: Sendable {
     NumberRange("between \(low) and \(high), without these") { Double(low) < $0 && $0 < Double(high) }
   }
 
+  /// The lower end included, the upper not.
+  static func from(_ low: Int, below high: Int) -> NumberRange {
+    NumberRange("\(low) to \(high), without \(high)") { Double(low) <= $0 && $0 < Double(high) }
+  }
+  /// Ends included, the lower one small.
+  static func atLeast(_ low: Double, atMost high: Int) -> NumberRange {
+    NumberRange("\(low) to \(high)") { low <= $0 && $0 <= Double(high) }
+  }
+
   /// The number that `text` spells.
   func value(_ text: String) throws(ValueProblem) -> Double {
     guard let value = Double(text), value.isFinite, contains(value) else {

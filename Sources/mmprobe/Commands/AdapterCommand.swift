@@ -30,8 +30,9 @@ struct AdapterCommand: Command {
   static let output = Option<String?>.text("output", short: "o", "FOLDER", "folder to make")
   static let modality = Option<String?>.text(
     "modality", "NAME", notes: "such as text or image", "the modality to extract")
-  static let alpha = Option<Double>.number(
-    "alpha", in: .above(0, atMost: 1_000_000), default: 16, "alpha of a released adapter")
+  static let alpha = Option<Double?>.number(
+    "alpha", in: .above(0, atMost: 1_000_000), absence: "16, as in both releases",
+    "alpha of a released adapter")
   static let positionals = [action, adapter]
   static let options = [
     model.declaration, output.declaration, modality.declaration, alpha.declaration,
@@ -51,7 +52,7 @@ struct AdapterCommand: Command {
   private let model: String?
   private let output: String?
   private let modality: String?
-  private let alpha: Double
+  private let alpha: Double?
 
   init(_ arguments: Arguments) throws(UsageError) {
     word = try arguments[Self.action]
@@ -80,6 +81,9 @@ struct AdapterCommand: Command {
     if action != .extract && modality != nil {
       throw .conflict(reason: "--modality is for extract", remedy: "leave it out")
     }
+    if action != .convert && alpha != nil {
+      throw .conflict(reason: "--alpha is for convert", remedy: "leave it out")
+    }
     if action == .show && output != nil {
       throw .conflict(reason: "show writes nothing", remedy: "leave -o out")
     }
@@ -87,6 +91,7 @@ struct AdapterCommand: Command {
 
   func run(_ session: Session) throws -> ExitStatus {
     let folder = URL(fileURLWithPath: path, isDirectory: true)
+    if output != nil { try Support.requireNew(target) }
     switch Action(rawValue: word) ?? .show {
     case .show: try show(folder, session.console)
     case .merge: try merge(folder, session.console)
@@ -159,8 +164,8 @@ struct AdapterCommand: Command {
     let untrained = draws.filter(\.looksUntrained)
     guard !untrained.isEmpty else { return }
     console.warn(
-      "A of images is still its first draw in \(untrained.count) of \(draws.count) layers: rows of images "
-        + "were not routed there while it was trained")
+      "A of images still lies within its first draw in \(untrained.count) of \(draws.count) layers: it was "
+        + "trained for few steps, or rows of images were not routed there")
   }
 
   private func merge(_ folder: URL, _ console: Console) throws {
@@ -185,11 +190,12 @@ struct AdapterCommand: Command {
 
   private func convert(_ console: Console) throws {
     let imported = try MokAImport(
-      URL(fileURLWithPath: path), for: Support.checkpoint(model ?? ""), alpha: alpha)
+      URL(fileURLWithPath: path), for: Support.checkpoint(model ?? ""), alpha: alpha ?? 16)
     try imported.plan.write(imported.tensors, to: target)
     if console.wantsJSON {
       return try console.document([
-        "release": .string(imported.release.rawValue), "tensors": .integer(imported.tensors.count),
+        "release": .string(imported.release.rawValue), "folder": .string(output ?? ""),
+        "tensors": .integer(imported.tensors.count),
         "other_keys": .array(imported.otherKeys.map(JSONValue.string)),
         "image_draws": .array(imported.draws.map(Self.json)),
       ])

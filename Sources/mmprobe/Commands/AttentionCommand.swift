@@ -117,7 +117,7 @@ struct AttentionCommand: Command {
       layerCount: sizes.layerCount, headCount: sizes.headCount, hasAnswers: source.hasAnswers,
       seed: session.globals.seed)
     let context = try MeasuredRun.context(
-      checkpoint, source, definition, runOptions, session,
+      checkpoint, adapter, source, definition, runOptions, session,
       more: [
         ("chunk", .integer(probeOptions.queryBlock)), ("max_new_tokens", .integer(probeOptions.answerLimit)),
         ("highlights", .integer(highlightCount)),

@@ -106,6 +106,12 @@ struct CompareCommand: Command {
         reason: "compare takes two RUNs, found \(runs.count)", remedy: "put a name with stars in quotes")
     }
     if let conflict { throw conflict }
+    // The report would take the place of what is compared.
+    let folder = output.map { URL(fileURLWithPath: $0).standardizedFileURL.deletingLastPathComponent().path }
+    if runs.contains(where: { URL(fileURLWithPath: $0).standardizedFileURL.path == folder }) {
+      throw .conflict(
+        reason: "-o \(output ?? "") lies in a run that is read", remedy: "name a file elsewhere")
+    }
   }
 
   func run(_ session: Session) throws -> ExitStatus {

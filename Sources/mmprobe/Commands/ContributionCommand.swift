@@ -88,7 +88,8 @@ struct ContributionCommand: Command {
     let definition = try what.definition(
       checkpoint.model, hasAnswers: source.hasAnswers, seed: session.globals.seed)
     let context = try MeasuredRun.context(
-      checkpoint, source, definition, runOptions, session, more: [("highlights", .integer(highlightCount))])
+      checkpoint, adapter, source, definition, runOptions, session,
+      more: [("highlights", .integer(highlightCount))])
     let probe = AttentionProbe(
       checkpoint, definition: definition,
       donors: .init(count: source.description.sampleCount, sample: source.sample))

@@ -48,10 +48,15 @@ struct ConvertCommand: Command {
 
   func run(_ session: Session) throws -> ExitStatus {
     let console = session.console
-    let conversion = try CheckpointConversion(
-      Support.checkpoint(model), bits: weights.bits, groupSize: groupSize)
+    let checkpoint = try Support.checkpoint(model)
+    let conversion = try CheckpointConversion(checkpoint, bits: weights.bits, groupSize: groupSize)
+    let target = URL(fileURLWithPath: output, isDirectory: true)
+    // The model's own folder is refused with a reason of its own.
+    if target.standardizedFileURL.path != checkpoint.folder.standardizedFileURL.path {
+      try Support.requireNew(target)
+    }
     var progress: ProgressReporter?
-    let summary = try conversion.write(to: URL(fileURLWithPath: output, isDirectory: true)) { done, total in
+    let summary = try conversion.write(to: target) { done, total in
       if progress == nil { progress = console.progress(total: total, alreadyDone: 0, unit: "matrix") }
       progress?.update(done: done, detail: "")
     }

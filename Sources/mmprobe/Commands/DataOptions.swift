@@ -1,3 +1,4 @@
+import Analysis
 import Foundation
 import RunKit
 import TokenModel
@@ -22,7 +23,7 @@ struct DataOptions {
 
   /// The data file.
   let path: String?
-  private let format: DataSet.Format?
+  let format: DataSet.Format?
   /// Where media are looked for.
   let media: DataSet.MediaOptions
   private let limit: Int?
@@ -57,6 +58,14 @@ struct DataOptions {
       "file": media.table.map { .string($0.lastPathComponent) } ?? .null,
       "root": media.root.map { .string($0.lastPathComponent) } ?? .null,
     ]
+  }
+
+  /// The files of media rows and what is in them.
+  func mediaHashes(of data: DataSet) throws -> [AttentionContext.HashedFile] {
+    let files = data.mediaFiles
+    return try zip(files, FileHashes().sha256(of: files)).map { file, hash in
+      .init(name: file.lastPathComponent, sha256: hash)
+    }
   }
 
   /// How many samples of the data are used.

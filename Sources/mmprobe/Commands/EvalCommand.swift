@@ -186,9 +186,10 @@ struct EvalCommand: Command {
     }
     return EvaluationContext(
       tool: .init(version: Version.number, commit: BuildFacts.commit),
-      model: try MeasuredRun.model(checkpoint, session.console),
+      model: try MeasuredRun.model(checkpoint, adapter, session.console),
       data: .init(
-        name: samples.url.lastPathComponent, sha256: samples.sha256, sampleCount: data.count(of: samples)),
+        name: samples.url.lastPathComponent, sha256: samples.sha256, sampleCount: data.count(of: samples),
+        media: try data.mediaHashes(of: samples), mediaRoot: data.media.root?.lastPathComponent),
       definition: definition)
   }
 

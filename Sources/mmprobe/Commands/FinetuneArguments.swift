@@ -17,7 +17,7 @@ struct FinetuneArguments {
     "alpha of adapters")
   static let rslora = Option<Bool>.flag("rslora", "divide alpha by the root of the rank")
   static let dropout = Option<Double>.number(
-    "dropout", in: .between(-1, 1), default: 0, "of the input of adapters, from 0")
+    "dropout", in: .from(0, below: 1), default: 0, "of the input of adapters")
   static let targets = Option<[String]>.list(
     "targets", "NAMES", absence: "all linear layers of the decoder",
     "ends of names of adapted layers, one regular expression, or all-linear")
@@ -32,7 +32,7 @@ struct FinetuneArguments {
   static let freeze = Option<[String]>.list(
     "freeze", "PARTS", absence: "none", "parts that full leaves as they are")
   static let rate = Option<Double>.number(
-    "lr", in: .above(0, atMost: 100), default: 1e-4, "learning rate at its peak")
+    "lr", in: .atLeast(1e-12, atMost: 100), default: 1e-4, "learning rate at its peak")
   static let partRates: [(part: ModelPart, option: Option<Double?>)] = [
     ModelPart.vision, .audio, .projector, .decoder, .adapters,
   ].map { part in
@@ -95,11 +95,6 @@ struct FinetuneArguments {
     alpha = try arguments[Self.alpha]
     stabilisesRank = try arguments[Self.rslora]
     dropout = try arguments[Self.dropout]
-    guard dropout >= 0 else {
-      throw .badValue(
-        option: "--dropout", found: "\(dropout)", expected: "a number from 0 to 1, without 1",
-        command: FinetuneCommand.name)
-    }
     targets = try arguments[Self.targets]
     var layers: [Int] = []
     for word in try arguments[Self.layers] {
@@ -202,9 +197,22 @@ struct FinetuneArguments {
     }) {
       throw FinetuneError.noSuchPart(path: model, part: missing.rawValue, parts: parts.map(\.rawValue))
     }
-    if method == .full {
-      return .full((trained.isEmpty ? parts : trained).filter { !frozen.contains($0) })
+    let whole =
+      method == .full ? (trained.isEmpty ? parts : trained).filter { !frozen.contains($0) } : trained
+    let rated = whole + (method == .full ? [] : [.adapters])
+    for part in rates.keys.sorted(by: { $0.rawValue < $1.rawValue }) where !rated.contains(part) {
+      throw UsageError.conflict(
+        reason: "--lr-\(part.rawValue) is for a part that is not trained",
+        remedy: "leave it out, or train the part")
     }
+    if method == .full {
+      guard !whole.isEmpty else {
+        throw UsageError.conflict(
+          reason: "--train and --freeze leave nothing to train", remedy: "freeze fewer parts")
+      }
+      return .full(whole)
+    }
+    try requireMatches(inventory)
     let rule: ModuleSelection.Rule
     switch targets {
     case []: rule = .pattern(inventory.decoderPattern(layers: layers))
@@ -223,6 +231,29 @@ struct FinetuneArguments {
     configuration.savedModules = trained.flatMap { inventory.modules(of: $0) }
     if method == .moka { configuration.moka = MokASettings(preset, media: media) }
     return .adapter(configuration)
+  }
+
+  /// Refuses layers that the model does not have, and names that none of its layers has.
+  private func requireMatches(_ inventory: ModelInventory) throws(UsageError) {
+    let names = inventory.sites.flatMap { $0.layout.moduleNames(of: $0.name) + [$0.moduleName] }
+    let numbers = Set(
+      inventory.sites.flatMap { site in
+        ModelPart(of: site.name + ".weight") == .decoder
+          ? site.name.split(separator: ".").compactMap { Int($0) } : []
+      })
+    if let layer = layers.first(where: { !numbers.contains($0) }) {
+      throw .badValue(
+        option: "--layers", found: "\(layer)",
+        expected: "numbers from 0 to \(numbers.max() ?? 0), the layers of the decoder",
+        command: FinetuneCommand.name)
+    }
+    guard targets != ["all-linear"], Self.pattern(targets) == nil else { return }
+    for target in targets where !names.contains(where: { $0 == target || $0.hasSuffix("." + target) }) {
+      throw .badValue(
+        option: "--targets", found: target,
+        expected: "ends of names of linear layers, such as \(names.prefix(3).joined(separator: ", "))",
+        command: FinetuneCommand.name)
+    }
   }
 
   /// How it is trained.

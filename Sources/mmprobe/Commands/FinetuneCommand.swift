@@ -51,13 +51,16 @@ struct FinetuneCommand: Command {
   static let overwrite = Option<Bool>.flag("overwrite", "replace the run in the folder")
   static let dryRun = Option<Bool>.flag("dry-run", "stop before the first step; writes nothing")
   static let positionals = [method, Positional.model]
+  static let maxMemory = Option<Int?>.custom(
+    "max-memory", "SIZE", default: nil, notes: "such as 6GB or 800MB",
+    "refuse a training that needs more, mapped weights included", read: RunOptions.readSize)
   static let options =
     DataOptions.declarations + [validation.declaration, validationMedia.declaration]
     + FinetuneArguments.declarations + RebalanceOptions.declarations + [
       metric.declaration, answerLimit.declaration, lengthLimit.declaration, survey.declaration,
       logInterval.declaration, evaluationInterval.declaration, saveInterval.declaration,
       patience.declaration, output.declaration, resume.declaration, overwrite.declaration,
-      dryRun.declaration,
+      dryRun.declaration, maxMemory.declaration,
     ]
   static let examples = [
     Example(
@@ -88,10 +91,12 @@ struct FinetuneCommand: Command {
   private let surveyLimit: Int
   private let intervals: (log: Int, evaluation: Int, save: Int)
   private let patience: Int?
+  private let isGiven: (answerLimit: Bool, evaluationInterval: Bool)
   private let output: String?
   private let resumes: Bool
   private let overwrites: Bool
   private let isDryRun: Bool
+  private let maxMemory: Int?
 
   init(_ arguments: Arguments) throws(UsageError) {
     word = try arguments[Self.method]
@@ -113,6 +118,10 @@ struct FinetuneCommand: Command {
     output = try arguments[Self.output]
     (resumes, overwrites) = (try arguments[Self.resume], try arguments[Self.overwrite])
     isDryRun = try arguments[Self.dryRun]
+    maxMemory = try arguments[Self.maxMemory]
+    isGiven = (
+      arguments.isGiven(Self.answerLimit), arguments.isGiven(Self.evaluationInterval)
+    )
   }
 
   func validate() throws(UsageError) {
@@ -138,9 +147,15 @@ struct FinetuneCommand: Command {
       throw .conflict(
         reason: "--validation-media is for validation records", remedy: "give --validation FILE")
     }
-    if validation == nil && (metric != .loss || patience != nil) {
+    if validation == nil && (metric != .loss || patience != nil || isGiven.evaluationInterval) {
       throw .conflict(
-        reason: "--metric and --patience are for validation records", remedy: "give --validation FILE")
+        reason: "--metric, --patience and --eval-interval are for validation records",
+        remedy: "give --validation FILE")
+    }
+    if isGiven.answerLimit && metric == .loss {
+      throw .conflict(
+        reason: "--max-new-tokens is for answers, which only --metric exact-match has generated",
+        remedy: "leave it out, or give --metric exact-match")
     }
   }
 
@@ -164,14 +179,15 @@ struct FinetuneCommand: Command {
     var validationOptions = data.media
     if let validationMedia { validationOptions.table = URL(fileURLWithPath: validationMedia) }
     let other = try validation.map { path in
-      let records = try DataSet(URL(fileURLWithPath: path), format: nil, media: validationOptions)
+      let records = try DataSet(URL(fileURLWithPath: path), format: data.format, media: validationOptions)
       return FinetuneData(
         records, count: records.count, for: checkpoint, options: options, lengthLimit: lengthLimit)
     }
     let task = try FinetuneTask(checkpoint, options: options, training: training, validation: other)
+    MemoryLimit.bytes = maxMemory
+    try checkMemory(task)
     let parameters = try task.initialParameters()
-    Interrupts.install()
-    let survey = try training.survey(surveyLimit)
+    let survey = try survey(training, console)
     if survey.count == training.count && survey.withMedia == 0 && word == "moka" {
       throw FinetuneError.noMedia(path: training.data.url.path, method: "moka")
     }
@@ -181,6 +197,7 @@ struct FinetuneCommand: Command {
       throw FinetuneError.neverTogether(
         path: training.data.url.path, modalities: rebalancing.modalities.map(\.rawValue))
     }
+    Support.warnOfLength(survey.longest, checkpoint, console)
     // A resumed run has been described before.
     let folder = try isDryRun ? nil : openFolder(checkpoint, training, other, options, session)
     if folder?.isResumed != true {
@@ -189,12 +206,45 @@ struct FinetuneCommand: Command {
         use: try task.mediaUse(limit: 8),
         trial: try task.trial(parameters), steps: options.driver.schedule.total)
       try show(report, console)
+      try MemoryLimit.check(needed: report.peakBytes, for: "this training")
     }
     guard let folder else { return .success }
+    // Before the first step there is nothing to save.
+    Interrupts.install()
     let optimizer = Optimizer(parameters, rule: options.rule, groups: task.groups())
-    return try train(
-      StepDriver(task, optimizer: optimizer, options: options.driver, folder: folder), options, folder,
-      session)
+    let run = TrainingRun(
+      driver: try StepDriver(task, optimizer: optimizer, options: options.driver, folder: folder),
+      folder: folder, total: options.driver.schedule.total, output: output ?? "",
+      text: { Decimals.text($0, places: 4) })
+    if folder.isResumed { run.noteResumption(console) }
+    guard case .complete(let latest) = try run.run(session) else { return .stopped }
+    try finish(run.driver, latest, console)
+    return .success
+  }
+
+  /// Reads records; what takes longer than two seconds shows how far it is.
+  private func survey(_ training: FinetuneData, _ console: Console) throws -> FinetuneData.Survey {
+    let (start, total) = (ProcessFacts.monotonicSeconds, min(surveyLimit, training.count))
+    var progress: ProgressReporter?
+    let survey = try training.survey(surveyLimit) { done in
+      if progress == nil, ProcessFacts.monotonicSeconds - start > 2 {
+        progress = console.progress(total: total, alreadyDone: done, unit: "record")
+      }
+      progress?.update(done: done, detail: "")
+    }
+    progress?.finish(done: survey.count, detail: "")
+    return survey
+  }
+
+  /// Refuses what cannot fit: the trained numbers, their gradients and the two moments of AdamW in 32 bits, activations
+  /// aside.
+  private func checkMemory(_ task: FinetuneTask) throws(MemoryLimitError) {
+    let needed = task.parts.reduce(0) { $0 + 16 * $1.trained }
+    let what = "training \(Support.grouped(task.parts.reduce(0) { $0 + $1.trained })) numbers"
+    try MemoryLimit.check(needed: needed, for: what)
+    if let available = MachineFacts.availableMemory, needed > available {
+      throw .unavailable(what: what, needed: needed, available: available)
+    }
   }
 
   private func show(_ report: FinetuneReport, _ console: Console) throws {
@@ -215,6 +265,11 @@ struct FinetuneCommand: Command {
     var hashes = try checkpoint.fileHashes().map { ("model/" + $0.name, JSONValue.string($0.sha256)) }
     hashes.append(("train", .string(training.data.sha256)))
     if let other { hashes.append(("validation", .string(other.data.sha256))) }
+    for (name, data) in [("train", training.data)] + (other.map { [("validation", $0.data)] } ?? []) {
+      for file in try self.data.mediaHashes(of: data) {
+        hashes.append(("\(name)/\(file.name)", .string(file.sha256)))
+      }
+    }
     var settings = settings
     settings["rebalance"] = options.rebalancing?.json ?? .null
     let configuration = JSONObject([
@@ -253,56 +308,13 @@ struct FinetuneCommand: Command {
     return settings
   }
 
-  private func train(
-    _ driver: StepDriver, _ options: FinetuneOptions, _ folder: RunFolder, _ session: Session
-  ) throws -> ExitStatus {
-    let (console, total) = (session.console, options.driver.schedule.total)
-    if folder.isResumed {
-      console.note("resuming \(output ?? ""): \(driver.step) of \(total) steps done, settings match")
-    }
-    var progress = console.progress(total: total, alreadyDone: driver.step, unit: "step")
-    var latest: StepDriver.Progress?
-    let outcome = try driver.run { state in
-      latest = state
-      if let metric = state.metrics.first {
-        progress?.note(
-          "step \(state.step): validation \(metric.tag) \(Decimals.text(metric.value, places: 4))"
-            + (driver.best?.step == state.step ? ", the best so far" : ""))
-      }
-      progress?.update(done: state.step, detail: Self.detail(state))
-    }
-    progress?.finish(done: driver.step, detail: latest.map(Self.detail) ?? "")
-    let report = driver.report
-    let notes = JSONObject([
-      (
-        "cost",
-        [
-          "steps": .integer(report.steps), "tokens": .integer(report.tokens),
-          "step_s": .number(report.stepSeconds), "evaluation_s": .number(report.evaluationSeconds),
-          "other_s": .number(report.otherSeconds), "cpu_s": .number(ProcessFacts.processorSeconds),
-          "tokens_per_s": .number(Double(report.tokens) / max(report.stepSeconds, 1e-9)),
-          "peak_rss_bytes": .integer(ProcessMemory.current.peakResident),
-        ]
-      )
-    ])
-    if case .stopped(let steps) = outcome {
-      try folder.finish(.stopped, notes: notes)
-      console.note("stopped after \(steps) steps; go on with:\n  \(Support.resumeLine(session.commandLine))")
-      return .stopped
-    }
-    try Support.writeTrainingReport(folder)
-    try folder.finish(.complete, notes: notes)
-    try finish(driver, latest, console)
-    return .success
-  }
-
   private func finish(_ driver: StepDriver, _ latest: StepDriver.Progress?, _ console: Console) throws {
     let best = driver.best
     if console.wantsJSON {
       try console.document([
         "steps": .integer(driver.step), "last_loss": JSONValue(latest?.loss),
         "best_step": best.map { .integer($0.step) } ?? .null,
-        "best_\(metric.rawValue)": JSONValue(best?.value),
+        "best_\(metric == .loss ? "loss" : "exact_match")": JSONValue(best?.value),
       ])
     } else if let best {
       try console.line(
@@ -312,9 +324,5 @@ struct FinetuneCommand: Command {
     }
     let kind = word == "full" ? "models" : "adapters"
     console.note("\(kind): " + (best == nil ? "" : "\(output ?? "")/best and ") + "\(output ?? "")/last")
-  }
-
-  private static func detail(_ state: StepDriver.Progress) -> String {
-    "loss \(Decimals.text(state.loss, places: 4))  \(Support.grouped(Int(state.tokensPerSecond))) tokens/s"
   }
 }

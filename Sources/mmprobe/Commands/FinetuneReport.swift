@@ -18,7 +18,7 @@ struct FinetuneReport {
   private var trained: Int { task.parts.reduce(0) { $0 + $1.trained } }
   private var total: Int { task.parts.reduce(0) { $0 + $1.total } }
   /// Both moments of AdamW and the gradients beside what the trial needed.
-  private var peakBytes: Int { trial.peakBytes + 2 * 4 * trained }
+  var peakBytes: Int { trial.peakBytes + 2 * 4 * trained }
   private var seconds: Double { Double(steps) * trial.seconds }
 
   /// The lines of the report.
@@ -67,8 +67,9 @@ struct FinetuneReport {
     let media = survey.positions.filter { Role.media.contains($0.key) }.reduce(0) { $0 + $1.value }
     let all = survey.positions.reduce(0) { $0 + $1.value }
     return
-      "; mean \(media / survey.count) media tokens + \((all - media) / survey.count) text tokens, longest \(survey.longest), "
-      + "\(survey.labels / survey.count) with loss"
+      (survey.examples > survey.count ? ", \(Support.grouped(survey.examples)) answers" : "")
+      + "; mean \(media / survey.examples) media tokens + \((all - media) / survey.examples) text tokens, "
+      + "longest \(survey.longest), \(survey.labels / survey.examples) with loss"
   }
 
   private var useText: String {
@@ -106,7 +107,8 @@ struct FinetuneReport {
     let parts = task.parts.map { part -> JSONValue in
       [
         "part": .string(part.part.rawValue), "trainable": .integer(part.trained),
-        "parameters": .integer(part.total), "learning_rate": .number(part.learningRate),
+        "parameters": .integer(part.total),
+        "learning_rate": part.trained > 0 ? .number(part.learningRate) : .null,
       ]
     }
     let roles = Role.allCases.compactMap { role in
@@ -117,7 +119,8 @@ struct FinetuneReport {
       "layers": task.plan.map { .array($0.modules.map { .string($0.site.moduleName) }) } ?? .null,
       "rebalance": rebalancing?.json ?? .null,
       "records": .integer(records), "records_read": .integer(survey.count),
-      "records_with_media": .integer(survey.withMedia), "tokens": .object(JSONObject(roles)),
+      "records_with_media": .integer(survey.withMedia), "answers": .integer(survey.examples),
+      "tokens": .object(JSONObject(roles)),
       "labels": .integer(survey.labels), "longest": .integer(survey.longest),
       "media_used": [
         "records": .integer(use.count), "loss": .number(use.loss), "blank_loss": .number(use.blankLoss),
@@ -125,6 +128,7 @@ struct FinetuneReport {
       ],
       "steps": .integer(steps), "step_s": .number(trial.seconds), "seconds": .number(seconds),
       "peak_rss_bytes": .integer(peakBytes), "loss": .number(trial.loss),
+      "warnings": .array(warnings.map(JSONValue.string)),
     ]
   }
 }

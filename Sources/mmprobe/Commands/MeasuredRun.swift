@@ -19,13 +19,13 @@ struct MeasuredRun {
   ///
   /// - Parameter more: Options of the command that change numbers and stand nowhere else.
   static func context(
-    _ checkpoint: Checkpoint, _ source: SampleSource, _ definition: AttentionDefinition,
-    _ options: RunOptions, _ session: Session, more: [(String, JSONValue)]
+    _ checkpoint: Checkpoint, _ adapter: AdapterOptions, _ source: SampleSource,
+    _ definition: AttentionDefinition, _ options: RunOptions, _ session: Session, more: [(String, JSONValue)]
   ) throws -> AttentionContext {
     AttentionContext(
       tool: .init(version: Version.number, commit: BuildFacts.commit),
       // A plan names no files.
-      model: try model(checkpoint, hashesFiles: !options.isDryRun, session.console),
+      model: try model(checkpoint, adapter, hashesFiles: !options.isDryRun, session.console),
       data: source.description, definition: definition, shard: options.shard, seed: session.globals.seed,
       options: JSONObject(more))
   }
@@ -133,18 +133,20 @@ struct MeasuredRun {
 
   /// The model as contexts name it.
   static func model(
-    _ checkpoint: Checkpoint, hashesFiles: Bool = true, _ console: Console
+    _ checkpoint: Checkpoint, _ adapter: AdapterOptions, hashesFiles: Bool = true, _ console: Console
   ) throws -> AttentionContext.Model {
+    let files: [AttentionContext.HashedFile] =
+      hashesFiles
+      ? try checkpoint.fileHashes(willRead: Support.noteOfHashing(console)).map {
+        .init(name: $0.name, sha256: $0.sha256)
+      } : []
     let sizes = checkpoint.model.decoder.configuration
     let types = Inspection(checkpoint).types
     return AttentionContext.Model(
       name: Support.name(checkpoint.folder.path), architecture: checkpoint.family.modelType,
       layerCount: sizes.layerCount, headCount: sizes.headCount, keyValueHeadCount: sizes.keyValueHeadCount,
-      dtype: types.first?.type.rawValue.lowercased() ?? "none",
-      files: hashesFiles
-        ? try checkpoint.fileHashes(willRead: Support.noteOfHashing(console)).map {
-          .init(name: $0.name, sha256: $0.sha256)
-        } : [])
+      dtype: types.first?.type.rawValue.lowercased() ?? "none", files: files,
+      adapters: try adapter.description(files))
   }
 
   private func show(_ summary: AttentionSummary, _ samples: AttentionSamples) throws {

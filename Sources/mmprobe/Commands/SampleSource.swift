@@ -24,7 +24,8 @@ struct SampleSource {
     let data = try options.open()
     self.data = data
     description = .init(
-      name: data.url.lastPathComponent, sha256: data.sha256, sampleCount: options.count(of: data))
+      name: data.url.lastPathComponent, sha256: data.sha256, sampleCount: options.count(of: data),
+      media: try options.mediaHashes(of: data), mediaRoot: options.media.root?.lastPathComponent)
     sample = { try data.sample(at: $0, for: checkpoint) }
     hasAnswers = (0..<options.count(of: data)).allSatisfy(data.hasAnswer)
   }

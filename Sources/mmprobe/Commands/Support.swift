@@ -76,6 +76,17 @@ enum Support {
     )
   }
 
+  /// Refuses a folder for new files that has some already, so that none is replaced and nothing old stays among them.
+  ///
+  /// - Throws: `RunFolderError.notEmpty`, `.notAFolder`.
+  static func requireNew(_ folder: URL) throws(RunFolderError) {
+    guard FileManager.default.fileExists(atPath: folder.path) else { return }
+    guard let names = try? FileManager.default.contentsOfDirectory(atPath: folder.path) else {
+      throw .notAFolder(path: folder.path)
+    }
+    guard names.isEmpty else { throw .notEmpty(path: folder.path, isRun: false) }
+  }
+
   /// Writes the curves of a training run into its folder.
   static func writeTrainingReport(_ folder: RunFolder) throws {
     let html = TrainingReport(try TrainingLog(folder.url)).html

@@ -62,27 +62,19 @@ struct TrainCommand: Command {
     Interrupts.install()
     let folder = try openFolder(configuration, task, session)
     let driver = try StepDriver(task, optimizer: optimizer, options: configuration.driver, folder: folder)
-    let total = configuration.driver.schedule.total
+    let training = TrainingRun(
+      driver: driver, folder: folder, total: configuration.driver.schedule.total, output: output ?? "",
+      text: Self.percent)
     if folder.isResumed {
-      console.note("resuming \(output ?? ""): \(driver.step) of \(total) steps done, settings match")
+      training.noteResumption(console)
     } else {
       console.note(
         "\(Support.grouped(parameters.elementCount)) parameters, \(Support.grouped(task.stepsPerEpoch)) steps an epoch"
       )
     }
-    var progress = console.progress(total: total, alreadyDone: driver.step, unit: "step")
-    var latest: StepDriver.Progress?
-    let outcome = try driver.run { state in
-      latest = state
-      if let metric = state.metrics.first {
-        progress?.note(
-          "step \(state.step): validation \(metric.tag) \(Self.percent(metric.value))"
-            + (driver.best?.step == state.step ? ", the best so far" : ""))
-      }
-      progress?.update(done: state.step, detail: Self.detail(state))
-    }
-    progress?.finish(done: driver.step, detail: latest.map(Self.detail) ?? "")
-    return try finish(outcome, driver, folder, session)
+    guard case .complete = try training.run(session) else { return .stopped }
+    try show(driver, console)
+    return .success
   }
 
   private func openFolder(
@@ -99,31 +91,7 @@ struct TrainCommand: Command {
         version: Version.number, arguments: ["mmprobe"] + session.commandLine, threads: Workers.threadCount))
   }
 
-  private func finish(
-    _ outcome: StepDriver.Outcome, _ driver: StepDriver, _ folder: RunFolder, _ session: Session
-  ) throws -> ExitStatus {
-    let console = session.console
-    let report = driver.report
-    let notes = JSONObject([
-      (
-        "cost",
-        [
-          "steps": .integer(report.steps), "tokens": .integer(report.tokens),
-          "step_s": .number(report.stepSeconds), "evaluation_s": .number(report.evaluationSeconds),
-          "other_s": .number(report.otherSeconds), "cpu_s": .number(ProcessFacts.processorSeconds),
-          "tokens_per_s": .number(Double(report.tokens) / max(report.stepSeconds, 1e-9)),
-          "peak_rss_bytes": .integer(ProcessMemory.current.peakResident),
-        ]
-      )
-    ])
-    if case .stopped(let steps) = outcome {
-      try folder.finish(.stopped, notes: notes)
-      console.note(
-        "stopped after \(steps) steps; go on with:\n  \(Support.resumeLine(session.commandLine))")
-      return .stopped
-    }
-    try Support.writeTrainingReport(folder)
-    try folder.finish(.complete, notes: notes)
+  private func show(_ driver: StepDriver, _ console: Console) throws {
     let best = driver.best
     if console.wantsJSON {
       try console.document([
@@ -136,11 +104,6 @@ struct TrainCommand: Command {
           ?? "no evaluation\n")
     }
     console.note("models: \(output ?? "")/best and \(output ?? "")/last")
-    return .success
-  }
-
-  private static func detail(_ state: StepDriver.Progress) -> String {
-    "loss \(Decimals.text(state.loss, places: 4))  \(Support.grouped(Int(state.tokensPerSecond))) tokens/s"
   }
 
   private static func percent(_ share: Double) -> String { Decimals.text(100 * share, places: 1) + " %" }
