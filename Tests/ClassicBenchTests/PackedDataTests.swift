@@ -196,10 +196,7 @@ final class PackedDataTests: XCTestCase {
     try FileManager.default.removeItem(at: tree.output())
     // A shard that cannot be made leaves the plan and the shards before it.
     let sound = try Data(contentsOf: tree.url("audio/f_ANG.wav"))
-    try tree.write("audio/f_ANG.wav", Data(sound.prefix(60)) + Data(count: sound.count - 60).map { _ in 7 })
-    let broken = try Data(contentsOf: tree.url("audio/f_ANG.wav"))
-    XCTAssertEqual(broken.count, sound.count)
-    try tree.write("audio/f_ANG.wav", Data("RIFX".utf8) + broken.dropFirst(4))
+    try tree.write("audio/f_ANG.wav", Data(repeating: 0x41, count: sound.count))
     XCTAssertNotNil(code { try pack(.fresh) })
     XCTAssertEqual(
       try FileSystem.names(in: tree.output().path),

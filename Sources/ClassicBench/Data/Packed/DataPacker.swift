@@ -86,7 +86,15 @@ public struct DataPacker {
         for case .steps(let array, let row) in sample.parts {
           line += "\t\(array.name)\t\(array.shape)\t\(row)"
         }
-        for case .values(let values) in sample.parts { line += "\t\(values)" }
+        for case .values(let values) in sample.parts {
+          var bytes: [UInt8] = []
+          for value in values {
+            for shift in stride(from: UInt32(0), to: 32, by: 8) {
+              bytes.append(UInt8(truncatingIfNeeded: value.bitPattern >> shift))
+            }
+          }
+          sha.update(bytes)
+        }
         for case .text(let text) in sample.parts { line += "\t\(text)" }
         sha.update([UInt8]((line + "\n").utf8))
       }
@@ -144,6 +152,10 @@ public struct DataPacker {
   ///
   /// - Returns: Whether everything was packed before.
   private func begin(_ folder: URL, _ mode: RunFolder.Mode, _ plan: JSONValue) throws -> Bool {
+    // What a killed process was writing; its name was never anyone's.
+    for name in try FileSystem.names(in: folder.path) where Self.isTemporary(name) {
+      try FileSystem.remove(folder.appendingPathComponent(name).path)
+    }
     let names = try FileSystem.names(in: folder.path)
     let planURL = folder.appendingPathComponent(Self.planName)
     let (isBegun, isPacked) = (names.contains(Self.planName), names.contains(PackedFolder.manifestName))
@@ -161,9 +173,6 @@ public struct DataPacker {
       if isBegun {
         let bytes = try FileReader.bytes(of: planURL, limit: 1 << 24)
         guard (try? JSONValue(parsing: bytes)) == plan else { throw PackingError.changed(path: folder.path) }
-        for name in own where name.hasSuffix(".partial") {
-          try FileSystem.remove(folder.appendingPathComponent(name).path)
-        }
         return false
       }
       guard names.isEmpty else {
@@ -183,10 +192,13 @@ public struct DataPacker {
     return false
   }
 
+  private static func isTemporary(_ name: String) -> Bool {
+    name.hasPrefix(".mmprobe-") && name.hasSuffix(".partial")
+  }
+
   /// Whether a name is one that packing writes.
   private static func isOwn(_ name: String) -> Bool {
     if name == planName || name == PackedFolder.manifestName { return true }
-    if name.hasPrefix(".mmprobe-") && name.hasSuffix(".partial") { return true }
     return name.hasSuffix(".safetensors")
       && PackedManifest.splitNames.contains { split in
         name.hasPrefix(split + "-")
