@@ -132,7 +132,7 @@ final class DataCommandTests: XCTestCase {
       to: folder.url("experiment.json"))
     let unknown = try Program.run(line)
     XCTAssertEqual(unknown.status, 65)
-    XCTAssertTrue(unknown.errors.contains("has no modality \"smell\", it has audio, visual"), unknown.errors)
+    XCTAssertTrue(unknown.errors.contains("it has audio, visual"), unknown.errors)
 
     let sequences = folder.path("sequences")
     try Program.succeed(["data", "pack", "mosei", try mosei(folder), "-o", sequences, "-q"])
@@ -142,7 +142,7 @@ final class DataCommandTests: XCTestCase {
     ).write(to: folder.url("experiment.json"))
     let refused = try Program.run(line)
     XCTAssertEqual(refused.status, 69, refused.errors)
-    XCTAssertTrue(refused.errors.contains("no encoder takes the modality \"text\""), refused.errors)
+    XCTAssertTrue(refused.errors.contains("no encoder takes the modality"), refused.errors)
   }
 
   func testCommandLinesThatMeanNothingAreRefused() throws {

@@ -251,7 +251,7 @@ final class SourceLister {
     guard pictures.count >= frameCount else {
       report(
         .tooFewFrames, place, sample: id,
-        "\(relative(frames)) holds \(pictures.count) pictures, expected at least \(frameCount)")
+        "the pictures in \(relative(frames)) are \(pictures.count), expected at least \(frameCount)")
       return nil
     }
     let chosen = Self.middles(of: pictures.count, count: frameCount).map {
