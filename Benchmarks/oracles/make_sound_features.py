@@ -43,7 +43,8 @@ def spectrogram(seconds):
     samples[samples > 1.0] = 1.0
     samples[samples < -1.0] = -1.0
     stft = librosa.stft(samples, n_fft=512, hop_length=353, pad_mode="reflect")
-    return np.log(np.abs(stft) + 1e-7).astype(np.float32)
+    # librosa gives the columns one after the other; the file wants rows.
+    return np.ascontiguousarray(np.log(np.abs(stft) + 1e-7).astype(np.float32))
 
 
 tensors = {"fbank.padded": filter_bank(26), "fbank.cut": filter_bank(8), "log_stft": spectrogram(0.3)}
