@@ -7,7 +7,7 @@ enum AllCommands {
     GenerateCommand.self,
     TokensCommand.self, InspectCommand.self, TraceCommand.self, VerifyCommand.self, ConvertCommand.self,
     ReportCommand.self,
-    MergeCommand.self, BenchCommand.self, DoctorCommand.self, BenchForwardCommand.self,
+    MergeCommand.self, BenchCommand.self, DataCommand.self, DoctorCommand.self, BenchForwardCommand.self,
     BenchTrainCommand.self,
   ]
 }

@@ -6,13 +6,13 @@ import TokenModel
 ///
 /// | key | meaning |
 /// | --- | --- |
-/// | `data` | the folder of AVDigits, relative to the file |
-/// | `modalities` | of image, audio, text; their order is that of the head |
+/// | `data` | the folder of AVDigits or a packed folder, relative to the file |
+/// | `modalities` | of those of the data; their order is that of the head |
 /// | `fusion` | concatenation, sum, gated or film; methods may need another |
 /// | `seeds` | how many seeds, counted from `first_seed` (that of the command line) |
 /// | `methods` | a list of objects with `id`, an optional `label`, and the options of the method |
 /// | `reference` | the label that others are compared with; the first method unless given |
-/// | `training` | `epochs`, `batch_size`, `learning_rate`, `momentum`, `weight_decay`, `decay_interval`, `decay_factor`, `patience`, `held_out_share`, `selection` |
+/// | `training` | `epochs`, `batch_size`, `learning_rate`, `momentum`, `weight_decay`, `decay_interval`, `decay_factor`, `patience`, `held_out_share`, `selection`, `augmentation` |
 ///
 /// `selection` says which weights are tested: those of the best `validation` accuracy (the default), or the `last`.
 public struct BenchExperiment {
@@ -143,6 +143,7 @@ public struct BenchExperiment {
     plan.patience = try reader.optionalInteger("patience", in: 1...100_000)
     plan.heldOutShare = try reader.number("held_out_share", in: 0.01...0.9, default: plan.heldOutShare)
     plan.selection = try reader.choice("selection", default: plan.selection)
+    plan.augments = try reader.bool("augmentation", default: plan.augments)
     return plan
   }
 }

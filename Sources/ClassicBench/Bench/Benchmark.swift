@@ -30,10 +30,10 @@ public struct Benchmark {
 
   /// Reads the data and checks every method against it.
   ///
-  /// - Throws: `ClassicDataError`, `BenchError.refused`, `SafetensorsError`, `FileError`.
+  /// - Throws: `ClassicDataError`, `PackedDataError`, `BenchError.refused`, `SafetensorsError`, `FileError`.
   public init(_ experiment: BenchExperiment, facts: RunFolder.Facts) throws {
     (self.experiment, self.facts) = (experiment, facts)
-    data = try AVDigitsData.read(experiment.dataFolder, modalities: experiment.modalities)
+    data = try ClassicData.read(experiment.dataFolder, modalities: experiment.modalities)
     for choice in experiment.methods {
       let ingredients = MethodCatalog.Ingredients(
         teachers: choice.needsTeachers

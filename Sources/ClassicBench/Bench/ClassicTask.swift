@@ -25,6 +25,8 @@ struct TrainingPlan: Equatable {
   /// The share of training samples that is held out for methods that need it.
   var heldOutShare = 0.1
   var selection = Selection.validation
+  /// Whether pictures are changed at random in training, where the data say how.
+  var augments = true
 }
 
 /// Any method on any data set, as a task of the step driver.
@@ -199,7 +201,8 @@ final class ClassicTask: TrainingTask, TrainingServices {
       orders = (place.epoch, items)
     }
     let items = (orders?.items ?? [])[place.batch * plan.batchSize..<(place.batch + 1) * plan.batchSize]
-    var batch = training.batch(items.map(\.sample))
+    let draw = plan.augments ? AugmentationDraw(seed: seed, epoch: place.epoch) : nil
+    var batch = training.batch(items.map(\.sample), draw)
     batch.keep = items.contains { $0.keep.contains(false) } ? items.map(\.keep) : nil
     return batch
   }
@@ -210,18 +213,21 @@ final class ClassicTask: TrainingTask, TrainingServices {
   func heldOutFeatures() -> [Tensor] { features(heldOut) }
 
   private func features(_ indices: [Int]) -> [Tensor] {
-    Self.features(model, training.batch(indices).inputs, Parameters(values(parameters)))
+    Self.features(model, training, indices, Parameters(values(parameters)))
   }
 
-  /// Features of many samples, some at a time.
-  static func features(_ model: ClassicModel, _ inputs: [Tensor], _ parameters: Parameters) -> [Tensor] {
-    inputs.enumerated().map { index, input in
-      let count = input.shape[0]
-      let parts = stride(from: 0, to: count, by: 256).map { start in
-        model.features(index, of: input.slice(start..<min(count, start + 256)), parameters)
+  /// Features of many samples as they are, some at a time.
+  static func features(
+    _ model: ClassicModel, _ split: ClassicSplit, _ indices: [Int], _ parameters: Parameters
+  ) -> [Tensor] {
+    var parts = [[Tensor]](repeating: [], count: split.rows.count)
+    for start in stride(from: 0, to: indices.count, by: split.panelSize) {
+      let panel = Array(indices[start..<min(indices.count, start + split.panelSize)])
+      for (index, rows) in split.rows.enumerated() {
+        parts[index].append(model.features(index, of: rows.tensor(panel, nil), parameters))
       }
-      return Tensor.concatenated(parts)
     }
+    return parts.map(Tensor.concatenated)
   }
 
   func soloLosses(head: Int, epochs: Int) throws -> SoloLosses {
@@ -231,13 +237,13 @@ final class ClassicTask: TrainingTask, TrainingServices {
     let engine = StepEngine(model: model, method: SoloTraining(head: head))
     func mean(_ indices: [Int]) -> Double {
       let parameters = Parameters(copy.named)
-      let batch = training.batch(indices)
-      let features = Self.features(model, batch.inputs, parameters)
+      let labels = indices.map { training.labels[$0] }
+      let features = Self.features(model, training, indices, parameters)
       let logits =
         head < model.count
         ? model.unimodalHead(head, of: features[head], parameters)
         : model.head.fused(features, model.names, parameters)
-      return logits.crossEntropy(labels: batch.labels).doubleValues.reduce(0, +) / Double(max(1, batch.count))
+      return logits.crossEntropy(labels: labels).doubleValues.reduce(0, +) / Double(max(1, labels.count))
     }
     let before = (mean(trained), mean(heldOut))
     for epoch in 0..<epochs {
@@ -246,8 +252,9 @@ final class ClassicTask: TrainingTask, TrainingServices {
       for batch in 0..<batchesPerEpoch {
         let chosen = order[batch * plan.batchSize..<(batch + 1) * plan.batchSize].map { trained[$0] }
         let place = StepPlace(epoch: epoch, batch: batch, batchesPerEpoch: batchesPerEpoch)
+        let draw = plan.augments ? AugmentationDraw(seed: seed, epoch: epoch) : nil
         let result = engine.step(
-          copy.named, training.batch(chosen), at: place, random: KeyedRandom(seed: seed, place: place))
+          copy.named, training.batch(chosen, draw), at: place, random: KeyedRandom(seed: seed, place: place))
         optimizer.step(copy.names.map { result.gradients[$0] }, learningRate: plan.learningRate)
       }
     }
@@ -268,7 +275,7 @@ final class ClassicTask: TrainingTask, TrainingServices {
   /// Everything that is measured on a split.
   func evaluation(of split: ClassicSplit, _ set: ParameterSet) -> Evaluation {
     let parameters = Parameters(values(set))
-    let features = Self.features(model, split.inputs, parameters)
+    let features = Self.features(model, split, Array(split.labels.indices), parameters)
     return Evaluation(model, method, features, split.labels, parameters)
   }
 

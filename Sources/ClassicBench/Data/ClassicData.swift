@@ -3,16 +3,38 @@ import RunKit
 import TensorCore
 import TokenModel
 
-/// Samples of several modalities with labels.
-struct ClassicSplit {
-  /// For each modality `[samples] + shape`.
-  let inputs: [Tensor]
+/// Samples of several modalities with labels; inputs become numbers a batch at a time.
+struct ClassicSplit: Sendable {
+  /// For each modality the inputs of all samples.
+  let rows: [any SampleRows]
   let labels: [Int]
 
+  init(rows: [any SampleRows], labels: [Int]) {
+    require(
+      rows.allSatisfy { $0.count == labels.count }, "\(rows.map(\.count)) rows of \(labels.count) labels")
+    (self.rows, self.labels) = (rows, labels)
+  }
+
+  /// Inputs that are in memory, for each modality `[samples] + shape`.
+  init(inputs: [Tensor], labels: [Int]) {
+    self.init(rows: inputs.map { HeldRows($0) }, labels: labels)
+  }
+
+  /// The inputs of all samples, for each modality `[samples] + shape`; for small data sets only.
+  var inputs: [Tensor] { rows.map { $0.tensor(Array(labels.indices), nil) } }
+
   /// Some of the samples.
-  func batch(_ indices: [Int]) -> ClassicBatch {
+  ///
+  /// - Parameter draw: How inputs are changed at random for training; nil for none.
+  func batch(_ indices: [Int], _ draw: AugmentationDraw? = nil) -> ClassicBatch {
     ClassicBatch(
-      inputs: inputs.map { $0.gatherRows(indices) }, labels: indices.map { labels[$0] }, indices: indices)
+      inputs: rows.map { $0.tensor(indices, draw) }, labels: indices.map { labels[$0] }, indices: indices)
+  }
+
+  /// How many samples are converted at a time where all are wanted: 256, fewer if they are large.
+  var panelSize: Int {
+    let largest = rows.map { $0.shape.reduce(1, *) }.max() ?? 1
+    return max(1, min(256, (1 << 24) / max(1, largest)))
   }
 }
 
@@ -27,6 +49,15 @@ struct ClassicData {
   let test: ClassicSplit
   /// SHA-256 of every file that was read, for the record of a run.
   let hashes: JSONObject
+
+  /// Reads a packed folder, or that of AVDigits.
+  ///
+  /// - Throws: `PackedDataError`, `ClassicDataError`, `SafetensorsError`, `FileError`.
+  static func read(_ folder: URL, modalities: [Modality]) throws -> ClassicData {
+    PackedFolder.isPacked(folder)
+      ? try PackedFolder(folder).data(modalities)
+      : try AVDigitsData.read(folder, modalities: modalities)
+  }
 }
 
 /// Why AVDigits cannot be read.

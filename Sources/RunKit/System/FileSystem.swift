@@ -48,7 +48,9 @@ public enum FileSystem {
   }
 
   /// Removes a name; nothing happens if it is not there.
-  static func remove(_ path: String) throws(FileError) {
+  ///
+  /// - Throws: `FileError`.
+  public static func remove(_ path: String) throws(FileError) {
     guard unsafe unlink(path) == 0 || errno == ENOENT else {
       throw FileError(failing: .remove, path: path, errorNumber: errno)
     }
@@ -81,7 +83,9 @@ public enum FileSystem {
   }
 
   /// The names in a folder, sorted by their bytes, without "." and "..".
-  static func names(in path: String) throws(FileError) -> [String] {
+  ///
+  /// - Throws: `FileError`.
+  public static func names(in path: String) throws(FileError) -> [String] {
     guard let folder = unsafe opendir(path) else {
       throw FileError(opening: path, for: .reading, errorNumber: errno)
     }

@@ -68,6 +68,9 @@ extension FuzzTarget {
     "MemoryLimitError": "speaks of a limit on the command line; MemoryLimitTests",
     "BenchError": "speaks of methods, seeds and folders named on the command line; BenchCommandTests",
     "ClassicDataError": "speaks of well-formed data that a benchmark cannot use; ClassicDataTests",
+    "PackedDataError": "speaks of folders of a benchmark, which the harness does not know; PackedDataTests",
+    "PackingError": "speaks of data sets that cannot be packed; DataLayoutTests, PackedDataTests",
+    "SyntheticError": "speaks of amounts on the command line; SyntheticDataTests",
     "MeasurementError": "speaks of a run whose samples were all skipped; AttentionCommandTests",
   ]
 }
