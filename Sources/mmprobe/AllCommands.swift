@@ -7,7 +7,9 @@ enum AllCommands {
     GenerateCommand.self,
     TokensCommand.self, InspectCommand.self, TraceCommand.self, VerifyCommand.self, ConvertCommand.self,
     ReportCommand.self,
-    MergeCommand.self, BenchCommand.self, DataCommand.self, DoctorCommand.self, BenchForwardCommand.self,
+    MergeCommand.self, BenchCommand.self, BenchSweepCommand.self, BenchTableCommand.self,
+    BenchPlotCommand.self, BenchBalanceCommand.self, BenchProbeCommand.self, DataCommand.self,
+    DoctorCommand.self, BenchForwardCommand.self,
     BenchTrainCommand.self,
   ]
 }

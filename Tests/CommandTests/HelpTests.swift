@@ -29,7 +29,8 @@ final class HelpTests: XCTestCase {
 
   func testHelpOfEveryCommandHasAnExample() throws {
     for command in AllCommands.list {
-      try check([command.name, "--help"], command.name)
+      let words = command.name.split(separator: " ").map(String.init)
+      try check(words + ["--help"], words.joined(separator: "-"))
       XCTAssertFalse(command.examples.isEmpty, command.name)
       XCTAssertTrue(HelpText.command(command).contains("\n  mmprobe \(command.name)"), command.name)
     }
@@ -37,7 +38,8 @@ final class HelpTests: XCTestCase {
 
   func testEveryPageBelongsToACommand() throws {
     let names = try FileManager.default.contentsOfDirectory(atPath: Self.pages.path)
-    XCTAssertEqual(Set(names), Set(AllCommands.list.map { $0.name + ".txt" } + ["mmprobe.txt"]))
+    XCTAssertEqual(
+      Set(names), Set(AllCommands.list.map { $0.name.replacing(" ", with: "-") + ".txt" } + ["mmprobe.txt"]))
   }
 
   func testEveryDeclaredOptionIsRead() throws {

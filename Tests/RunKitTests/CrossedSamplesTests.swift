@@ -130,4 +130,39 @@ final class CrossedSamplesTests: XCTestCase {
     XCTAssertTrue((6...48).contains(missed), "\(missed) of 600")
     XCTAssertGreaterThan(naive, 180, "\(naive) of 600")
   }
+
+  /// The general statistic is the special one where it is a mean; of one run the interval is that of its items.
+  func testAMeanAsAnyStatisticHasTheSameInterval() throws {
+    var stream = RandomStream(seed: 6, purpose: "crossed statistic")
+    let values = (0..<5).map { _ in (0..<30).map { _ in stream.normal() } }
+    let bootstrap = Bootstrap(replicates: 500, seed: 3)
+    func mean(_ runs: [Double], _ items: [Double]) -> [Double] {
+      var sum = 0.0
+      for (run, row) in values.enumerated() {
+        for (item, value) in row.enumerated() { sum += runs[run] * items[item] * value }
+      }
+      return [sum / (runs.reduce(0, +) * items.reduce(0, +))]
+    }
+    let replicates = bootstrap.crossedReplicates(runCount: 5, itemCount: 30, statistics: mean).map { $0[0] }
+    let samples = CrossedSamples(values.map { $0.map(Optional.some) })
+    let expected = try XCTUnwrap(bootstrap.means(of: [samples])[0])
+    let found = try XCTUnwrap(
+      bootstrap.crossedInterval(
+        estimate: expected.estimate, replicates: replicates, runCount: 5, itemCount: 30))
+    // Another order of summing.
+    XCTAssertEqual(found.lower, expected.lower, accuracy: 1e-12)
+    XCTAssertEqual(found.upper, expected.upper, accuracy: 1e-12)
+    var single = bootstrap
+    single.bounds = .expandedPercentile
+    let items = try XCTUnwrap(single.mean(of: values[0]))
+    let draws = bootstrap.crossedReplicates(runCount: 1, itemCount: 30) { _, weights in
+      [zip(weights, values[0]).reduce(0) { $0 + $1.0 * $1.1 } / 30]
+    }
+    let alone = try XCTUnwrap(
+      bootstrap.crossedInterval(
+        estimate: items.estimate, replicates: draws.map { $0[0] }, runCount: 1, itemCount: 30))
+    XCTAssertEqual(alone.lower, items.lower, accuracy: 1e-12)
+    XCTAssertEqual(alone.upper, items.upper, accuracy: 1e-12)
+    XCTAssertNil(bootstrap.crossedInterval(estimate: 1, replicates: [1], runCount: 1, itemCount: 1))
+  }
 }

@@ -1,7 +1,7 @@
 import Foundation
 
 /// A plot over layers: an SVG that stretches to the width it gets, with labels in HTML that keep their size.
-struct LinePlot {
+package struct LinePlot {
   /// The range of values.
   let range: ClosedRange<Double>
   /// How high the plotting area is, in pixels.
@@ -172,7 +172,7 @@ struct LinePlot {
   }
 
   /// Values for about `count` ticks that enclose both ends, at steps of 1, 2 or 5.
-  static func ticks(from low: Double, to high: Double, count: Int) -> [Double] {
+  package static func ticks(from low: Double, to high: Double, count: Int) -> [Double] {
     let span = high - low
     guard span > 0, span.isFinite else { return [low, low + max(1e-12, abs(low))] }
     let rough = span / Double(count)

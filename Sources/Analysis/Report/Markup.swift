@@ -2,33 +2,33 @@
 ///
 /// A literal is markup; a `String` put into it is data and can never become markup. Only another `Markup` goes in
 /// as it is. So no text of a data set, a tokenizer or a file name can change the page.
-struct Markup: ExpressibleByStringInterpolation, Sendable {
-  private(set) var text: String
+package struct Markup: ExpressibleByStringInterpolation, Sendable {
+  package private(set) var text: String
 
-  init() { text = "" }
-  init(stringLiteral value: String) { text = value }
-  init(stringInterpolation: StringInterpolation) { text = stringInterpolation.text }
+  package init() { text = "" }
+  package init(stringLiteral value: String) { text = value }
+  package init(stringInterpolation: StringInterpolation) { text = stringInterpolation.text }
 
   /// Builds markup from literals and escaped values.
-  struct StringInterpolation: StringInterpolationProtocol {
-    var text = ""
+  package struct StringInterpolation: StringInterpolationProtocol {
+    fileprivate var text = ""
 
-    init(literalCapacity: Int, interpolationCount: Int) { text.reserveCapacity(literalCapacity) }
-    mutating func appendLiteral(_ literal: String) { text += literal }
-    mutating func appendInterpolation(_ string: String) { text += Markup.escape(string) }
-    mutating func appendInterpolation(_ integer: Int) { text += String(integer) }
-    mutating func appendInterpolation(_ markup: Markup) { text += markup.text }
-    mutating func appendInterpolation(_ parts: [Markup]) { for part in parts { text += part.text } }
+    package init(literalCapacity: Int, interpolationCount: Int) { text.reserveCapacity(literalCapacity) }
+    package mutating func appendLiteral(_ literal: String) { text += literal }
+    package mutating func appendInterpolation(_ string: String) { text += Markup.escape(string) }
+    package mutating func appendInterpolation(_ integer: Int) { text += String(integer) }
+    package mutating func appendInterpolation(_ markup: Markup) { text += markup.text }
+    package mutating func appendInterpolation(_ parts: [Markup]) { for part in parts { text += part.text } }
     /// A fraction as a CSS percentage: 0.25 is "25%".
-    mutating func appendInterpolation(percent fraction: Double) {
+    package mutating func appendInterpolation(percent fraction: Double) {
       text += Markup.decimal(100 * fraction) + "%"
     }
     /// A coordinate.
-    mutating func appendInterpolation(_ coordinate: Double) { text += Markup.decimal(coordinate) }
+    package mutating func appendInterpolation(_ coordinate: Double) { text += Markup.decimal(coordinate) }
   }
 
   /// The text with everything that has a meaning in HTML written as a reference.
-  static func escape(_ string: String) -> String {
+  package static func escape(_ string: String) -> String {
     var escaped = ""
     escaped.reserveCapacity(string.utf8.count)
     for scalar in string.unicodeScalars {
@@ -50,7 +50,7 @@ struct Markup: ExpressibleByStringInterpolation, Sendable {
   }
 
   /// A number with at most two decimals, for coordinates; 0 where it is not finite.
-  static func decimal(_ value: Double) -> String {
+  package static func decimal(_ value: Double) -> String {
     guard value.isFinite, abs(value) < 1e12 else { return "0" }
     let hundredths = Int((value * 100).rounded())
     let sign = hundredths < 0 ? "-" : ""
@@ -59,16 +59,16 @@ struct Markup: ExpressibleByStringInterpolation, Sendable {
     return rest % 10 == 0 ? "\(sign)\(whole).\(rest / 10)" : "\(sign)\(whole).\(rest < 10 ? "0" : "")\(rest)"
   }
 
-  static func + (left: Markup, right: Markup) -> Markup {
+  package static func + (left: Markup, right: Markup) -> Markup {
     var sum = left
     sum.text += right.text
     return sum
   }
 
-  static func += (left: inout Markup, right: Markup) { left.text += right.text }
+  package static func += (left: inout Markup, right: Markup) { left.text += right.text }
 }
 
 extension Sequence<Markup> {
   /// The parts one after the other.
-  func joined() -> Markup { reduce(into: Markup()) { $0 += $1 } }
+  package func joined() -> Markup { reduce(into: Markup()) { $0 += $1 } }
 }

@@ -5,7 +5,7 @@ import TokenModel
 /// Groups: after Okabe and Ito, "Color Universal Design", 2008, darkened for a light page and lightened for a
 /// dark one, so that they differ in lightness as well as hue. Scale: 17 steps of falling (light page) or rising
 /// (dark page) OKLab lightness.
-struct ReportColors {
+package struct ReportColors {
   /// A colour on a light and on a dark page.
   struct Pair {
     let light: UInt32
@@ -41,7 +41,7 @@ struct ReportColors {
   private let pairs: [Pair]
 
   /// Colours for the groups of a definition.
-  init(_ groups: [AttentionDefinition.Group]) {
+  package init(_ groups: [AttentionDefinition.Group]) {
     var taken: Set<Role> = []
     var spare = 0
     pairs = groups.map { group in

@@ -1,5 +1,5 @@
 /// The frame of every report: one HTML file that needs no network and no script.
-struct ReportPage {
+package struct ReportPage {
   /// What the window is called.
   let title: String
   /// The colours of its groups.
@@ -9,8 +9,13 @@ struct ReportPage {
   /// What stands in it.
   let body: Markup
 
+  /// A page.
+  package init(title: String, colors: ReportColors, style: String = "", body: Markup) {
+    (self.title, self.colors, self.style, self.body) = (title, colors, style, body)
+  }
+
   /// The file.
-  var html: String {
+  package var html: String {
     let page: Markup = """
       <!doctype html>
       <html lang="en">
@@ -38,17 +43,17 @@ struct ReportPage {
   }
 
   /// A section with a heading, a sentence and figures.
-  static func section(_ title: String, _ lead: String, _ content: Markup) -> Markup {
+  package static func section(_ title: String, _ lead: String, _ content: Markup) -> Markup {
     "<section><h2>\(title)</h2><p class=\"soft\">\(lead)</p>\(content)</section>"
   }
 
   /// A figure with its caption.
-  static func figure(_ content: Markup, caption: String) -> Markup {
+  package static func figure(_ content: Markup, caption: String) -> Markup {
     "<figure>\(content)<figcaption>\(caption)</figcaption></figure>"
   }
 
   /// A table that scrolls by itself where it is wider than the page.
-  static func scrolling(_ table: Markup, label: String) -> Markup {
+  package static func scrolling(_ table: Markup, label: String) -> Markup {
     "<div class=\"scroll\" tabindex=\"0\" role=\"region\" aria-label=\"\(label)\">\(table)</div>"
   }
 
@@ -67,7 +72,7 @@ struct ReportPage {
   }
 
   /// A fact below the headline.
-  static func fact(_ name: String, _ value: Markup) -> Markup {
+  package static func fact(_ name: String, _ value: Markup) -> Markup {
     "<div><dt>\(name)</dt><dd>\(value)</dd></div>"
   }
 }

@@ -64,7 +64,7 @@ public struct BenchExperiment {
   public init(_ url: URL, _ choices: Choices = Choices()) throws {
     try self.init(
       path: url.path, bytes: FileReader.bytes(of: url, limit: 1 << 22), base: url.deletingLastPathComponent(),
-      choices)
+      choices: choices)
   }
 
   /// An experiment that comes with the program; its data are looked for in the current folder.
@@ -73,10 +73,11 @@ public struct BenchExperiment {
   public init(_ preset: BenchPreset, isQuick: Bool, _ choices: Choices = Choices()) throws {
     try self.init(
       path: "preset \(preset.rawValue)", bytes: [UInt8](preset.experiment(isQuick: isQuick).text().utf8),
-      base: URL(fileURLWithPath: FileManager.default.currentDirectoryPath, isDirectory: true), choices)
+      base: URL(fileURLWithPath: FileManager.default.currentDirectoryPath, isDirectory: true),
+      choices: choices)
   }
 
-  private init(path: String, bytes: [UInt8], base: URL, _ choices: Choices) throws {
+  init(path: String, bytes: [UInt8], base: URL, choices: Choices) throws {
     let reader = try ExperimentReader(path: path, bytes: bytes)
     let stored = URL(fileURLWithPath: try reader.string("data"), relativeTo: base)
     dataFolder = (choices.dataFolder ?? stored).standardizedFileURL

@@ -31,8 +31,10 @@ public struct BenchResult: Equatable, Sendable {
   public let subsetAccuracies: [Double]
   /// `[true class][predicted class]`.
   public let confusion: [[Int]]
+  /// Whether each test sample is right with a set of modalities, `[set][sample]`, in the order of `subsetAccuracies`.
+  public let subsetCorrect: [[Bool]]
   /// Whether each test sample is right with all modalities.
-  public let correct: [Bool]
+  public var correct: [Bool] { subsetCorrect.last ?? [] }
 
   init(
     label: String, method: String, seed: Int, modalities: [String], steps: Int, bestStep: Int,
@@ -47,7 +49,8 @@ public struct BenchResult: Equatable, Sendable {
     imbalance = evaluation.imbalance
     subsetAccuracies = evaluation.subsets.values
     confusion = evaluation.scores.confusion
-    correct = evaluation.subsets.correct.map { $0[$0.count - 1] }
+    let bits = evaluation.subsets.correct
+    subsetCorrect = evaluation.subsets.values.indices.map { set in bits.map { $0[set] } }
   }
 
   /// As it is written.
@@ -62,8 +65,14 @@ public struct BenchResult: Equatable, Sendable {
         ("unimodal_accuracy", numbers(unimodalAccuracies)), ("shapley", numbers(contributions)),
         ("imbalance", JSONValue(imbalance)), ("subset_accuracy", numbers(subsetAccuracies)),
         ("confusion", .array(confusion.map { .array($0.map(JSONValue.integer)) })),
-        ("correct", .string(String(correct.map { $0 ? "1" : "0" }))),
+        ("subset_correct", .array(subsetCorrect.map(Self.text))),
       ]))
+  }
+
+  /// A digit for each sample.
+  private static func text(_ bits: [Bool]) -> JSONValue {
+    let digits: [Character] = bits.map { $0 ? "1" : "0" }
+    return .string(String(digits))
   }
 
   /// Reads what was written; nil for anything else.
@@ -76,7 +85,8 @@ public struct BenchResult: Equatable, Sendable {
       let accuracy = value["accuracy"]?.doubleValue, let macroF1 = value["macro_f1"]?.doubleValue,
       let unimodal = numbers("unimodal_accuracy"), let shapley = numbers("shapley"),
       let imbalance = value["imbalance"]?.doubleValue, let subsets = numbers("subset_accuracy"),
-      let bits = value["correct"]?.stringValue
+      let bits = value["subset_correct"]?.arrayValue?.compactMap(\.stringValue),
+      bits.count == subsets.count, Set(bits.map(\.utf8.count)).count == 1
     else { return nil }
     (self.label, self.method, self.seed, self.steps, self.bestStep) = (label, method, seed, steps, bestStep)
     modalities = value["modalities"]?.arrayValue?.compactMap(\.stringValue) ?? []
@@ -84,7 +94,7 @@ public struct BenchResult: Equatable, Sendable {
     (unimodalAccuracies, contributions, self.imbalance) = (unimodal, shapley, imbalance)
     subsetAccuracies = subsets
     confusion = value["confusion"]?.arrayValue?.map { $0.arrayValue?.compactMap(\.intValue) ?? [] } ?? []
-    correct = bits.utf8.map { $0 == UInt8(ascii: "1") }
+    subsetCorrect = bits.map { $0.utf8.map { $0 == UInt8(ascii: "1") } }
   }
 }
 

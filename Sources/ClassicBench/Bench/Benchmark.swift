@@ -24,16 +24,27 @@ public struct Benchmark {
     case stopped
   }
 
-  private let experiment: BenchExperiment
-  private let data: ClassicData
-  private let facts: RunFolder.Facts
+  let experiment: BenchExperiment
+  let data: ClassicData
+  let facts: RunFolder.Facts
 
   /// Reads the data and checks every method against it.
   ///
   /// - Throws: `ClassicDataError`, `PackedDataError`, `BenchError.refused`, `SafetensorsError`, `FileError`.
   public init(_ experiment: BenchExperiment, facts: RunFolder.Facts) throws {
-    (self.experiment, self.facts) = (experiment, facts)
-    data = try ClassicData.read(experiment.dataFolder, modalities: experiment.modalities)
+    try self.init(experiment, data: Self.data(of: experiment), facts: facts)
+  }
+
+  /// Reads the data that an experiment names.
+  static func data(of experiment: BenchExperiment) throws -> ClassicData {
+    try ClassicData.read(experiment.dataFolder, modalities: experiment.modalities)
+  }
+
+  /// Checks every method against data that were read before.
+  ///
+  /// - Throws: `BenchError.refused`.
+  init(_ experiment: BenchExperiment, data: ClassicData, facts: RunFolder.Facts) throws {
+    (self.experiment, self.data, self.facts) = (experiment, data, facts)
     for choice in experiment.methods {
       let ingredients = MethodCatalog.Ingredients(
         teachers: choice.needsTeachers
@@ -50,13 +61,13 @@ public struct Benchmark {
       head: experiment.fusion.head)
   }
 
-  private var teacherModel: ClassicModel {
+  var teacherModel: ClassicModel {
     var model = baseModel
     UnimodalEnsemble().build(&model)
     return model
   }
 
-  private func task(_ method: any ImbalanceMethod, seed: Int) throws -> ClassicTask {
+  func task(_ method: any ImbalanceMethod, seed: Int) throws -> ClassicTask {
     try ClassicTask(
       data: (data.training, data.validation), model: baseModel, method: method, plan: experiment.plan,
       seed: seed)
@@ -135,15 +146,19 @@ public struct Benchmark {
     guard try single(UnimodalEnsemble(), label: label, seed: seed, in: folder, mode, progress) != nil else {
       return nil
     }
-    let path = Self.place(label, seed, folder).appendingPathComponent(testedWeights).path
-    let file = try SafetensorsFile(path: path)
+    return try encoders(of: Self.place(label, seed, folder), seed: seed)
+  }
+
+  /// The encoders of a finished run of the unimodal ensemble.
+  func encoders(of run: URL, seed: Int) throws -> [String: Tensor] {
+    let file = try SafetensorsFile(path: run.appendingPathComponent(testedWeights).path)
     let parameters = ParameterSet(teacherModel.initialParameters(seed: seed))
     try parameters.restore(from: file)
     return parameters.named.filter { $0.key.hasPrefix("encoder.") }
   }
 
   /// Where a run keeps the weights that are tested.
-  private var testedWeights: String {
+  var testedWeights: String {
     experiment.plan.selection == .last ? "last/parameters.safetensors" : "best/parameters.safetensors"
   }
 
@@ -156,17 +171,28 @@ public struct Benchmark {
     _ method: any ImbalanceMethod, label: String, seed: Int, in parent: RunFolder, _ mode: RunFolder.Mode,
     _ progress: (Event) -> Void
   ) throws -> BenchResult? {
+    // A folder may be shared by methods: teachers are trained once for each seed.
+    let mode = label == "teachers" && mode == .fresh ? .resume : mode
+    return try single(method, label: label, seed: seed, at: Self.place(label, seed, parent), mode, progress)
+  }
+
+  /// One run in a folder of its own; nil if it was stopped.
+  func single(
+    _ method: any ImbalanceMethod, label: String, seed: Int, at place: URL, _ mode: RunFolder.Mode,
+    _ progress: (Event) -> Void
+  ) throws -> BenchResult? {
     var configuration = configuration
     configuration["label"] = .string(label)
     configuration["seed"] = .integer(seed)
-    // A folder may be shared by methods: teachers are trained once for each seed.
-    let folder = try RunFolder(
-      at: Self.place(label, seed, parent), mode: label == "teachers" && mode == .fresh ? .resume : mode,
-      configuration: configuration, facts: facts)
+    let folder = try RunFolder(at: place, mode: mode, configuration: configuration, facts: facts)
     if folder.isResumed, folder.contains(BenchResult.fileName) {
       progress(.started(label: label, seed: seed, isDone: true))
       let bytes = try FileReader.bytes(of: folder.url(of: BenchResult.fileName), limit: 1 << 26)
-      if let stored = BenchResult(try JSONValue(parsing: bytes)) { return stored }
+      if let stored = BenchResult(try JSONValue(parsing: bytes)) {
+        // It may have been killed just before this was noted.
+        if folder.record["finished"]?.isNull ?? true { try folder.finish(.complete) }
+        return stored
+      }
     }
     progress(.started(label: label, seed: seed, isDone: false))
     let task = try task(method, seed: seed)

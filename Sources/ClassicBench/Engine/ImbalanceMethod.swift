@@ -60,10 +60,11 @@ protocol ImbalanceMethod: AnyObject, MethodDescription {
   var state: [(name: String, value: Tensor)] { get set }
 }
 
-/// Work of a training step, in passes over all encoders; passes over some of them count in proportion.
+/// Work of a training step, in forward passes over all encoders; passes over some of them count in proportion.
 struct MethodCost: Equatable {
   var forward = 1.0
-  var backward = 1.0
+  /// A backward pass is the work of two forward passes.
+  var backward = 2.0
 }
 
 /// A sample that is seen once more with only some modalities.

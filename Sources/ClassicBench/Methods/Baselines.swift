@@ -108,7 +108,7 @@ final class Unimodal: ImbalanceMethod {
   ) -> Tensor { model.unimodalHead(index, of: features[index], parameters) }
 
   func cost(modalities: Int) -> MethodCost {
-    MethodCost(forward: 1 / Double(modalities), backward: 1 / Double(modalities))
+    MethodCost(forward: 1 / Double(modalities), backward: 2 / Double(modalities))
   }
 }
 

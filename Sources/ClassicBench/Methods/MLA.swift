@@ -55,6 +55,10 @@ final class MLA: ImbalanceMethod {
 
   func stepsPerBatch(_ model: ClassicModel) -> Int { model.count }
 
+  func cost(modalities: Int) -> MethodCost {
+    MethodCost(forward: 1 / Double(modalities), backward: 2 / Double(modalities))
+  }
+
   func subStep(_ model: ClassicModel, at place: StepPlace) -> SubStep {
     let prefix = "encoder.\(model.names[place.part])."
     return SubStep(

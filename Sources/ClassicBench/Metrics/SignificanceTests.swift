@@ -3,27 +3,13 @@ import RunKit
 
 /// Tests of whether two methods differ.
 enum SignificanceTests {
-  /// The exact test of McNemar on samples of which one method is right and the other wrong.
-  ///
-  ///     n = b + c,   p = min(1, 2 Σ_{k ≤ min(b, c)} C(n, k) / 2ⁿ);   1 for n = 0
-  ///
-  /// Source: McNemar, Psychometrika 12(2), 1947.
+  /// McNemar's exact test (`PairedTests`) on samples of which one method is right and the other wrong.
   ///
   /// - Parameters:
   ///   - onlyFirst: b, samples that only the first method has right.
   ///   - onlySecond: c.
   static func mcNemar(onlyFirst: Int, onlySecond: Int) -> Double {
-    let n = onlyFirst + onlySecond
-    guard n > 0 else { return 1 }
-    // Logarithms of factorials keep large n in range.
-    let logHalf = Double(n) * log(0.5)
-    func logFactorial(_ count: Int) -> Double { lgamma(Double(count) + 1) }
-    var tail = 0.0
-    for k in 0...min(onlyFirst, onlySecond) {
-      let logChoices = logFactorial(n) - logFactorial(k) - logFactorial(n - k)
-      tail += exp(logChoices + logHalf)
-    }
-    return min(1, 2 * tail)
+    PairedTests.mcNemar(onlyBefore: onlyFirst, onlyAfter: onlySecond)
   }
 
   /// Counts of samples that only one of two methods has right.
@@ -92,19 +78,9 @@ enum SignificanceTests {
     return min(1, 2 * probabilities.prefix(limit + 1).reduce(0, +))
   }
 
-  /// P values adjusted for being several.
-  ///
-  ///     p_(i) (k − i) of the ascending p_(0) … p_(k−1), the largest so far, at most 1
-  ///
-  /// Source: Holm, Scandinavian Journal of Statistics 6(2), 1979.
+  /// P values corrected by Holm for being several (`PairedTests`).
   static func holm(_ values: [Double]) -> [Double] {
-    let order = values.indices.sorted { values[$0] < values[$1] }
-    var (adjusted, largest) = (values, 0.0)
-    for (place, index) in order.enumerated() {
-      largest = max(largest, min(1, values[index] * Double(values.count - place)))
-      adjusted[index] = largest
-    }
-    return adjusted
+    PairedTests.holm(values.map(Optional.some)).compactMap(\.self)
   }
 }
 

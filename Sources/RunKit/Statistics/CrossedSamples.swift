@@ -169,4 +169,36 @@ extension Bootstrap {
         mean, means[place], unitCount: min(quantity.runCount, quantity.unitCount))
     }
   }
+
+  /// Any statistics of the same items in the same runs, for each replicate of `means(of:)`: runs and, apart from them,
+  /// items are drawn.
+  ///
+  /// - Parameter statistics: Computes the statistics, always as many, from how often each run and each item counts.
+  /// - Returns: `[replicate][statistic]`.
+  public func crossedReplicates(
+    runCount: Int, itemCount: Int, statistics: (_ runWeights: [Double], _ itemWeights: [Double]) -> [Double]
+  ) -> [[Double]] {
+    precondition(runCount > 0 && itemCount > 0, "\(runCount) runs of \(itemCount) items")
+    var runWeights = [Double](repeating: 0, count: runCount)
+    var itemWeights = [Double](repeating: 0, count: itemCount)
+    return (0..<replicates).map { replicate in
+      draw(replicate: replicate, purpose: "bootstrap.runs", into: &runWeights)
+      draw(replicate: replicate, into: &itemWeights)
+      return statistics(runWeights, itemWeights)
+    }
+  }
+
+  /// The interval of one statistic whose replicates are at hand, with the bounds of `means(of:)`: for the fewer of runs and
+  /// items. Of a single run it is that of its items alone, and says nothing of other runs.
+  ///
+  /// - Returns: nil for a single item, or values that are not finite.
+  public func crossedInterval(
+    estimate: Double, replicates: [Double], runCount: Int, itemCount: Int
+  ) -> ConfidenceInterval? {
+    let units = runCount > 1 ? min(runCount, itemCount) : itemCount
+    guard units > 1 else { return nil }
+    var expanded = self
+    expanded.bounds = .expandedPercentile
+    return expanded.interval(estimate, replicates, unitCount: units)
+  }
 }

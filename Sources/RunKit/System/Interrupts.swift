@@ -7,8 +7,18 @@ import Synchronization
 public enum Interrupts {
   private static let signalCount = Atomic<Int>(0)
 
-  /// Whether the user asked the process to stop.
-  public static var isRequested: Bool { signalCount.load(ordering: .relaxed) > 0 }
+  private static let parent = Atomic<Int32>(0)
+
+  /// Whether the user asked the process to stop, or the process that it follows is gone.
+  public static var isRequested: Bool {
+    if signalCount.load(ordering: .relaxed) > 0 { return true }
+    let followed = parent.load(ordering: .relaxed)
+    return followed != 0 && getppid() != followed
+  }
+
+  /// Makes the end of the process that started this one a request to stop: one of many that work for another must not go
+  /// on when that was killed.
+  public static func followParent() { parent.store(getppid(), ordering: .relaxed) }
 
   /// Starts listening. A signal that was being ignored, as under `nohup`, stays ignored.
   ///

@@ -10,10 +10,13 @@ public struct ProcessMemory: Sendable, Equatable {
   public let anonymous: Int
 
   /// The figures of this moment; zeros where the system does not publish them.
-  public static var current: ProcessMemory {
-    let url = URL(fileURLWithPath: "/proc/self/status")
+  public static var current: ProcessMemory { ProcessMemory(process: "self") }
+
+  /// The figures of another process, by its number.
+  init(process: String) {
+    let url = URL(fileURLWithPath: "/proc/\(process)/status")
     let bytes = (try? FileReader.bytes(of: url, limit: 1 << 20)) ?? []
-    return ProcessMemory(status: String(decoding: bytes, as: UTF8.self))
+    self.init(status: String(decoding: bytes, as: UTF8.self))
   }
 
   /// Reads the figures from the text of a `/proc/<pid>/status` file.
@@ -36,6 +39,11 @@ public struct ProcessMemory: Sendable, Equatable {
 public enum ProcessFacts {
   /// The number of this process.
   public static var identifier: Int32 { getpid() }
+
+  /// The path of the program that this process runs.
+  public static var program: String {
+    FileSystem.resolvingLinks(in: "/proc/self/exe") ?? Bundle.main.executablePath ?? CommandLine.arguments[0]
+  }
 
   /// The name of this machine, or "unknown".
   public static var host: String {

@@ -59,7 +59,12 @@ public enum Subprocess {
     if let input { _ = try OpenFile(input.path, for: .reading) }
     var output = try Pipe(program)
     var messages = try Pipe(program)
-    let child = try spawn(program, arguments, input: input, output: output, messages: messages)
+    // The program reads no settings of the user's: messages in English, no colours.
+    let environment = ["PATH=" + (ProcessInfo.processInfo.environment["PATH"] ?? ""), "LC_ALL=C"]
+    let child = try spawn(
+      program, arguments, environment: environment,
+      input: input.map { Stream.file($0.path) } ?? Stream.nothing,
+      output: .descriptor(output.writer), messages: .descriptor(messages.writer))
     output.closeWriter()
     messages.closeWriter()
     var reader = Reader(output: output.reader, messages: messages.reader, limits: limits)
@@ -75,15 +80,32 @@ public enum Subprocess {
     }
   }
 
-  private static func spawn(
-    _ program: String, _ arguments: [String], input: URL?, output: borrowing Pipe, messages: borrowing Pipe
+  /// What a stream of a program is connected with.
+  enum Stream {
+    case descriptor(Int32)
+    /// A file; one that is written is made, or emptied.
+    case file(String)
+
+    static let nothing = Stream.file("/dev/null")
+  }
+
+  /// Starts a program in a process group of its own.
+  ///
+  /// - Parameter environment: Its variables, each with its value behind "=".
+  static func spawn(
+    _ program: String, _ arguments: [String], environment: [String], input: Stream, output: Stream,
+    messages: Stream
   ) throws(FileError) -> pid_t {
     var actions = unsafe posix_spawn_file_actions_t()
     unsafe posix_spawn_file_actions_init(&actions)
     defer { unsafe _ = posix_spawn_file_actions_destroy(&actions) }
-    unsafe posix_spawn_file_actions_addopen(&actions, STDIN_FILENO, input?.path ?? "/dev/null", O_RDONLY, 0)
-    unsafe posix_spawn_file_actions_adddup2(&actions, output.writer, STDOUT_FILENO)
-    unsafe posix_spawn_file_actions_adddup2(&actions, messages.writer, STDERR_FILENO)
+    for (number, stream) in [(STDIN_FILENO, input), (STDOUT_FILENO, output), (STDERR_FILENO, messages)] {
+      let flags = number == STDIN_FILENO ? O_RDONLY : O_WRONLY | O_CREAT | O_TRUNC
+      switch stream {
+      case .descriptor(let end): unsafe posix_spawn_file_actions_adddup2(&actions, end, number)
+      case .file(let path): unsafe posix_spawn_file_actions_addopen(&actions, number, path, flags, 0o666)
+      }
+    }
     var attributes = posix_spawnattr_t()
     unsafe posix_spawnattr_init(&attributes)
     defer { unsafe _ = posix_spawnattr_destroy(&attributes) }
@@ -96,8 +118,6 @@ public enum Subprocess {
     unsafe posix_spawnattr_setpgroup(&attributes, 0)
     let flags = POSIX_SPAWN_SETPGROUP | POSIX_SPAWN_SETSIGDEF | POSIX_SPAWN_SETSIGMASK
     unsafe posix_spawnattr_setflags(&attributes, Int16(flags))
-    // The program reads no settings of the user's: messages in English, no colours.
-    let environment = ["PATH=" + (ProcessInfo.processInfo.environment["PATH"] ?? ""), "LC_ALL=C"]
     var words = unsafe ([program] + arguments).map { unsafe strdup($0) } + [nil]
     var variables = unsafe environment.map { unsafe strdup($0) } + [nil]
     defer { unsafe (words + variables).forEach { unsafe free($0) } }
@@ -108,12 +128,17 @@ public enum Subprocess {
   }
 
   /// Waits until the program is gone.
-  private static func wait(for child: pid_t) -> Ending {
+  static func wait(for child: pid_t) -> Ending {
     var status: Int32 = 0
     while unsafe waitpid(child, &status, 0) < 0 {
       // Nothing to wait for: somebody else has taken the status.
       guard errno == EINTR else { return .exited(-1) }
     }
+    return ending(of: status)
+  }
+
+  /// What the status of a program that is gone says.
+  static func ending(of status: Int32) -> Ending {
     let signal = status & 0x7F
     return signal == 0 ? .exited((status >> 8) & 0xFF) : .killed(signal: signal)
   }

@@ -37,6 +37,12 @@ struct ArgumentParser {
       } else if command == nil {
         if word == "help" {
           asksForHelp = true
+        } else if let second = rest.first,
+          let pair = commands.first(where: { $0.name == "\(word) \(second)" })
+        {
+          // A name of two words, such as "bench sweep".
+          command = pair
+          rest = rest.dropFirst()
         } else {
           command = try find(word)
         }

@@ -56,6 +56,32 @@ struct TextTable {
     return line(columns.map(\.title)) + rule + rows.map(line).joined()
   }
 
+  /// The same table in LaTeX, with the rules of the package booktabs.
+  var latex: String {
+    func line(_ cells: [String]) -> String {
+      cells.map(Self.latex).joined(separator: " & ") + " \\\\\n"
+    }
+    let shape = columns.map { $0.alignment == .left ? "l" : "r" }.joined()
+    return "\\begin{tabular}{\(shape)}\n\\toprule\n" + line(columns.map(\.title)) + "\\midrule\n"
+      + rows.map(line).joined() + "\\bottomrule\n\\end{tabular}\n"
+  }
+
+  /// Text in which everything that has a meaning in LaTeX stands for itself.
+  static func latex(_ text: String) -> String {
+    text.unicodeScalars.map { scalar -> String in
+      switch scalar {
+      case "&", "%", "$", "#", "_", "{", "}": "\\\(scalar)"
+      case "\\": "\\textbackslash{}"
+      case "~": "\\textasciitilde{}"
+      case "^": "\\textasciicircum{}"
+      case "<": "\\textless{}"
+      case ">": "\\textgreater{}"
+      case "–": "--"
+      default: String(scalar)
+      }
+    }.joined()
+  }
+
   /// The same table as comma-separated values.
   var csv: String {
     var writer = CSVWriter(columns: columns.map(\.title))

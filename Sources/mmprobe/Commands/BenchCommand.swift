@@ -21,6 +21,9 @@ struct BenchCommand: Command {
     Presets take the place of a file:
     avdigits        every method on images and sounds of datasets/avdigits, 10 seeds
     avdigits-three  the same on images, sounds and written clues
+
+    Over a grid of settings, in several processes: bench sweep. What comes out of
+    either: bench table, bench plot, bench balance and bench probe.
     """
   static let action = Positional(name: "ACTION", count: .one, help: "list or run")
   static let experiment = Positional(name: "EXPERIMENT", count: .optional, help: "a JSON file, for run")
@@ -31,14 +34,16 @@ struct BenchCommand: Command {
     "data", "FOLDER", notes: "default: what the experiment says", "folder of the data")
   static let methods = Option<[String]>.list(
     "methods", "LABELS", absence: "all", "run only these of the experiment, with commas between")
+  static let cell = Option<String?>.text(
+    "cell", "NAME", "do one run of a sweep, whose folder EXPERIMENT is; 'bench sweep' does so")
   static let output = Option<String?>.text("output", short: "o", "RUN", "run folder to make")
   static let resume = Option<Bool>.flag("resume", "go on with the run in the folder")
   static let overwrite = Option<Bool>.flag("overwrite", "replace the run in the folder")
   static let dryRun = Option<Bool>.flag("dry-run", "check everything and show what would be done")
   static let positionals = [action, experiment]
   static let options = [
-    preset.declaration, quick.declaration, data.declaration, methods.declaration, output.declaration,
-    resume.declaration, overwrite.declaration, dryRun.declaration,
+    preset.declaration, quick.declaration, data.declaration, methods.declaration, cell.declaration,
+    output.declaration, resume.declaration, overwrite.declaration, dryRun.declaration,
   ]
   static let examples = [
     Example(purpose: "Every method", line: "bench list"),
@@ -56,6 +61,7 @@ struct BenchCommand: Command {
   private let isQuick: Bool
   private let data: String?
   private let methods: [String]
+  private let cell: String?
   private let output: String?
   private let resumes: Bool
   private let overwrites: Bool
@@ -68,6 +74,7 @@ struct BenchCommand: Command {
     isQuick = try arguments[Self.quick]
     data = try arguments[Self.data]
     methods = try arguments[Self.methods]
+    cell = try arguments[Self.cell]
     output = try arguments[Self.output]
     resumes = try arguments[Self.resume]
     overwrites = try arguments[Self.overwrite]
@@ -91,7 +98,7 @@ struct BenchCommand: Command {
     case .list:
       if let path { throw .extraArgument(found: path, command: Self.name) }
       if output != nil || resumes || overwrites || isDry || preset != nil || isQuick || data != nil
-        || !methods.isEmpty
+        || !methods.isEmpty || cell != nil
       {
         throw .conflict(reason: "bench list runs nothing", remedy: "leave the options out")
       }
@@ -105,14 +112,22 @@ struct BenchCommand: Command {
       if isQuick && preset == nil {
         throw .conflict(reason: "--quick is for --preset", remedy: "change seeds in the file")
       }
-      if output == nil && !isDry { throw .missingOption(option: "-o RUN", command: Self.name) }
+      if cell != nil {
+        if path == nil || output != nil || resumes || overwrites || isDry || !methods.isEmpty {
+          throw .conflict(
+            reason: "--cell does one run of the sweep in EXPERIMENT, where it stands",
+            remedy: "leave out all but --data")
+        }
+      } else if output == nil && !isDry {
+        throw .missingOption(option: "-o RUN", command: Self.name)
+      }
     }
   }
 
   func run(_ session: Session) throws -> ExitStatus {
     switch try action() {
     case .list: return try list(session.console)
-    case .run: return try compare(session)
+    case .run: return try cell.map { try single($0, session) } ?? compare(session)
     }
   }
 
@@ -135,6 +150,27 @@ struct BenchCommand: Command {
       table.append([entry.id, entry.name, entry.stage.rawValue, source])
     }
     try console.write(table.text)
+    return .success
+  }
+
+  /// One run of a sweep, in a process that the sweep started.
+  private func single(_ name: String, _ session: Session) throws -> ExitStatus {
+    let folder = URL(fileURLWithPath: path ?? "", isDirectory: true)
+    let facts = RunFolder.Facts(
+      version: Version.number, arguments: ["mmprobe"] + session.commandLine, threads: Workers.threadCount)
+    Interrupts.install()
+    Interrupts.followParent()
+    let benchmark = try Benchmark(
+      run: name, ofSweep: folder, dataFolder: data.map { URL(fileURLWithPath: $0, isDirectory: true) },
+      facts: facts)
+    let outcome = try benchmark.run(name, ofSweep: folder) { event in
+      if case .epoch(_, _, let epoch, let total, let accuracy) = event {
+        session.console.detail(
+          "\(name): epoch \(epoch) of \(total), validation accuracy "
+            + Decimals.text(100 * accuracy, places: 1) + " %")
+      }
+    }
+    guard case .complete = outcome else { return .stopped }
     return .success
   }
 

@@ -79,6 +79,7 @@ struct RunOptions {
     return AttentionContext.Shard(index: part - 1, count: count)
   }
 
+  /// Bytes with their unit.
   static func readSize(_ text: String) throws(ValueProblem) -> Int? {
     let units = [
       ("TB", 1e12), ("GB", 1e9), ("MB", 1e6), ("kB", 1e3), ("TiB", 0x1p40), ("GiB", 0x1p30), ("MiB", 0x1p20),

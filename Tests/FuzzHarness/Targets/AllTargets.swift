@@ -67,6 +67,8 @@ extension FuzzTarget {
     "DriftError": "speaks of two models that do not belong together; ConvertCommandTests",
     "MemoryLimitError": "speaks of a limit on the command line; MemoryLimitTests",
     "BenchError": "speaks of methods, seeds and folders named on the command line; BenchCommandTests",
+    "SweepError":
+      "speaks of a grid on the command line and of folders of runs; BenchTableTests, BenchSweepTests",
     "ClassicDataError": "speaks of well-formed data that a benchmark cannot use; ClassicDataTests",
     "PackedDataError": "speaks of folders of a benchmark, which the harness does not know; PackedDataTests",
     "PackingError": "speaks of data sets that cannot be packed; DataLayoutTests, PackedDataTests",
