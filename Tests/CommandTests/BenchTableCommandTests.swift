@@ -40,14 +40,17 @@ final class BenchTableCommandTests: XCTestCase {
     return folder.path(name)
   }
 
-  private static func result(_ label: String, _ seed: Int, _ right: String, _ validation: Double) -> JSONValue {
+  private static func result(_ label: String, _ seed: Int, _ right: String, _ validation: Double) -> JSONValue
+  {
     let none = String(repeating: "0", count: right.count)
     let share = Double(right.count { $0 == "1" }) / Double(right.count)
     return [
       "label": .string(label), "method": .string(label), "seed": .integer(seed),
-      "modalities": ["image", "audio"], "steps": 10, "best_step": 5, "validation_accuracy": .number(validation),
+      "modalities": ["image", "audio"], "steps": 10, "best_step": 5,
+      "validation_accuracy": .number(validation),
       "accuracy": .number(share), "macro_f1": .number(share), "unimodal_accuracy": [0, 0],
-      "shapley": [0, .number(share)], "imbalance": .number(share), "subset_accuracy": [0, 0, .number(share), .number(share)],
+      "shapley": [0, .number(share)], "imbalance": .number(share),
+      "subset_accuracy": [0, 0, .number(share), .number(share)],
       "confusion": [[1, 0], [0, 1]],
       "subset_correct": [.string(none), .string(none), .string(right), .string(right)],
     ]
