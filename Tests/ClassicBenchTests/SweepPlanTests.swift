@@ -96,7 +96,7 @@ final class SweepPlanTests: XCTestCase {
 
   func testWhatNoMethodHasIsRefused() throws {
     let methods = #"{"id": "joint"}, {"id": "ogm"}"#
-    XCTAssertThrowsError(try plan(methods, grid: [("alfa", [1])])) { error in
+    XCTAssertThrowsError(try plan(methods, grid: [("alph", [1])])) { error in
       guard case SweepError.unusedSetting(_, let nearest, _)? = error as? SweepError else {
         return XCTFail("\(error)")
       }
