@@ -45,6 +45,19 @@ final class GoldenForwardTests: XCTestCase {
     }
   }
 
+  func testRollingQ() throws {
+    for count in 2...3 {
+      let method = RollingQ()
+      let run = try GoldenRun("rollingq_m\(count)", method)
+      try run.twoSteps()
+      try method.epochEnd(0, ToyServices(ToyModel(Joint(), strengths: [1, 1]), ToyModel.batch()))
+      let rotation = try XCTUnwrap(method.rolling?[0]?.rotation(head: 0))
+      try run.oracle.compare(rotation, "rotation")
+      try run.step(2, run.batch(0), at: StepPlace(epoch: 1, step: 2, batchesPerEpoch: 2))
+      run.oracle.finish()
+    }
+  }
+
   func testAMCo() throws {
     for count in 2...3 {
       let method = AMCo()

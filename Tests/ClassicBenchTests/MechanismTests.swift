@@ -1,6 +1,7 @@
 import Foundation
 import TensorCore
 import TestSupport
+import TokenModel
 import XCTest
 
 @testable import ClassicBench
@@ -170,6 +171,50 @@ final class MechanismTests: XCTestCase {
     let edited = norm(try second.gradient("shared.weight").matmul(feature))
     // P h = h α / (α + |h|²) with α = 0.1.
     XCTAssertEqual(edited / raw, 0.1 / (0.1 + norm(feature) * norm(feature)), accuracy: 1e-4)
+  }
+
+  /// A query that looks one way is turned to where both modalities are seen alike, as far as their keys allow.
+  func testRollingQTurnsTheQueryAwayFromTheFavouredModality() throws {
+    let method = RollingQ()
+    let toy = toy(method)
+    // The query points along the keys of audio.
+    let bias = try XCTUnwrap(
+      toy.step(batch).context.tensors["key"].map { keys -> Tensor in
+        let rows = keys.hostRows()
+        let audio = stride(from: 1, to: rows.count, by: 3).map { rows[$0] }
+        return Tensor((0..<3).map { column in audio.reduce(0) { $0 + $1[column] } / 12 }, shape: [3])
+      })
+    toy.values["head.class_token"] = Tensor(zeros: [1, 3])
+    toy.values["head.layers.0.query.bias"] = bias
+    // Forgets the query from before.
+    method.fitStart(toy.model, toy.parameterSet, samples: 12)
+    let before = try toy.step(batch).figures("cosine")
+    XCTAssertGreaterThan(before[0], before[1])
+    try method.epochEnd(0, ToyServices(toy, batch))
+    let result = toy.step(batch)
+    let after = try result.figures("cosine")
+    XCTAssertEqual(try result.figures("rotations"), [1])
+    XCTAssertLessThan(after[0] - after[1], before[0] - before[1])
+    // The second end of an epoch is beyond the limit.
+    let rotation = try XCTUnwrap(method.rolling?[0]?.rotation(head: 0))
+    try method.epochEnd(1, ToyServices(toy, batch))
+    XCTAssertEqual(method.rolling?[0]?.rotation(head: 0), rotation)
+    // The state of another method of the same kind gives the same logits.
+    let other = RollingQ()
+    other.fitStart(toy.model, toy.parameterSet, samples: 12)
+    let (features, parameters) = (toy.features(batch), Parameters(toy.values))
+    func logits(_ method: RollingQ) -> Tensor {
+      method.evaluationLogits(toy.model, features, present: [true, true], parameters)
+    }
+    XCTAssertNotEqual(logits(other), logits(method))
+    other.state = method.state
+    XCTAssertEqual(logits(other), logits(method))
+    try other.epochEnd(2, ToyServices(toy, batch))
+    // What is no rotation is refused.
+    other.state = method.state.map { ($0.name, $0.name.hasSuffix("rotation") ? 2 * $0.value : $0.value) }
+    XCTAssertThrowsError(try other.epochEnd(3, ToyServices(toy, batch))) {
+      XCTAssertTrue($0 is RollingQueryError, "\($0)")
+    }
   }
 
   /// Longer features and weights give joint training other logits, and MMCosine the same.

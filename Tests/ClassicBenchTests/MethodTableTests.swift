@@ -64,6 +64,9 @@ final class MethodTableTests: XCTestCase {
         "mla", ["mla"], forward.testMLA, "MLAKeepsTheHeadOffFeaturesOfTheModalityBefore",
         first.testMLAKeepsTheHeadOffFeaturesOfTheModalityBefore),
       Check(
+        "rollingq", ["rollingq"], forward.testRollingQ, "RollingQTurnsTheQueryAwayFromTheFavouredModality",
+        first.testRollingQTurnsTheQueryAwayFromTheFavouredModality),
+      Check(
         "mmcosine", ["mmcosine"], objective.testMMCosine, "MMCosineIgnoresLengths",
         first.testMMCosineIgnoresLengths),
     ]
@@ -220,7 +223,7 @@ final class MethodTableTests: XCTestCase {
 
   private static let ending = """
 
-    RollingQ, a method for fine-tuning language models, has [a page of its own](rollingq.md).
+    RollingQ is a method of `mmprobe finetune` too; its page tells of both.
 
     """
 

@@ -81,6 +81,7 @@ struct SmallTask {
       Entry("umt") { UMT(teachers: teachers) }, Entry("mbsd") { MBSD() }, Entry("cml") { CML() },
       Entry("mmpareto") { MMPareto() }, Entry("lfm") { LFM() },
       Entry("lfm", "contrastive") { [contrastive] in LFM(contrastive) }, Entry("mlb") { MLB() },
+      Entry("rollingq") { RollingQ() },
     ]
   }
 

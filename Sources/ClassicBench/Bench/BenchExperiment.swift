@@ -8,7 +8,7 @@ import TokenModel
 /// | --- | --- |
 /// | `data` | the folder of AVDigits or a packed folder, relative to the file |
 /// | `modalities` | of those of the data; their order is that of the head |
-/// | `fusion` | concatenation, sum, gated or film; methods may need another |
+/// | `fusion` | concatenation, sum, gated, film or transformer; methods may need another |
 /// | `seeds` | how many seeds, counted from `first_seed` (that of the command line) |
 /// | `methods` | a list of objects with `id`, an optional `label`, and the options of the method |
 /// | `reference` | the label that others are compared with; the first method unless given |
@@ -18,14 +18,16 @@ import TokenModel
 public struct BenchExperiment {
   /// The heads that an experiment can ask for.
   enum Fusion: String, CaseIterable {
-    case concatenation, sum, gated, film
+    case concatenation, sum, gated, film, transformer
 
-    var head: FusionHead {
+    /// - Parameter positions: Feature vectors of a sample in each modality.
+    func head(positions: [Int]) -> FusionHead {
       switch self {
       case .concatenation: .concatenation
       case .sum: .sum
       case .gated: .gated
       case .film: .film
+      case .transformer: .transformer(positions: positions)
       }
     }
   }

@@ -58,7 +58,7 @@ public struct Benchmark {
   private var baseModel: ClassicModel {
     ClassicModel(
       modalities: data.modalities, encoders: data.encoders, classCount: data.classes.count,
-      head: experiment.fusion.head)
+      head: experiment.fusion.head(positions: data.encoders.map(\.positions)))
   }
 
   var teacherModel: ClassicModel {

@@ -1,5 +1,6 @@
 import RunKit
 import TensorCore
+import TokenModel
 
 /// Every method of the benchmark, and how its options are written.
 public enum MethodCatalog {
@@ -30,7 +31,7 @@ public enum MethodCatalog {
       Joint.self, Unimodal.self, UnimodalEnsemble.self, Uniform.self, ModalityValuation.self, OPM.self,
       Greedy.self, AMCo.self, MLA.self, MMCosine.self, UMT.self, MBSD.self, CML.self, MMPareto.self,
       GBlending.self, LFM.self, UDI.self, OGM.self, OGMGE.self, AGM.self, PMR.self, Relearning.self,
-      ReconBoost.self, InfoReg.self, MLB.self,
+      ReconBoost.self, InfoReg.self, MLB.self, RollingQ.self,
     ]
   }
 
@@ -153,6 +154,16 @@ public enum MethodCatalog {
       options.beta = try reader.number("beta", in: 0...100, default: options.beta)
       options.threshold = try reader.number("threshold", in: -100...100, default: options.threshold)
       return { [options] _ in InfoReg(options) }
+    case RollingQ.id:
+      var options = RollingQueryOptions()
+      options.sharpness = try reader.number("sharpness", in: 0...1000, default: options.sharpness)
+      options.threshold = try reader.number("threshold", in: 0...2, default: options.threshold)
+      options.limit = try reader.integer("limit", in: 0...100_000, default: options.limit)
+      options.rotation = try reader.choice("rotation", default: options.rotation)
+      options.balance = try reader.choice("balance", default: options.balance)
+      options.anchor = try reader.choice("anchor", default: options.anchor)
+      options.seed = try reader.integer("rotation_seed", in: 0...Int.max - 1, default: options.seed)
+      return { [options] _ in RollingQ(options) }
     case MLB.id:
       var options = MLB.Options()
       options.alpha = try reader.number("alpha", in: 0...100, default: options.alpha)

@@ -97,9 +97,10 @@ struct ConvolutionEncoder: Encoder {
   func features(of input: Tensor, _ parameter: (String) -> Tensor) -> Tensor {
     let around = Convolution(ImageWindow(size: (3, 3), padding: (1, 1)))
     let half = ImageWindow(size: (2, 2), stride: (2, 2))
-    let first = around(input, weight: parameter("0.weight"), bias: parameter("0.bias")).relu().maxPooled(half)
-    let second = around(first, weight: parameter("3.weight"), bias: parameter("3.bias")).relu().maxPooled(
-      half)
+    // The greatest of rectified numbers is the rectified greatest one, of which there are four times fewer.
+    let first = around(input, weight: parameter("0.weight"), bias: parameter("0.bias")).maxPooled(half).relu()
+    let second = around(first, weight: parameter("3.weight"), bias: parameter("3.bias"))
+      .maxPooled(half).relu()
     let flat = second.averagePooled(lastWindow).reshaped(to: [input.shape[0], flatSize])
     return LinearWeight(parameter("7.weight")).forward(flat, bias: parameter("7.bias"))
   }

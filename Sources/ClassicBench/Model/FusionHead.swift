@@ -1,4 +1,6 @@
+import RunKit
 import TensorCore
+import TokenModel
 
 /// How features of several modalities become the logits of classes.
 ///
@@ -12,12 +14,14 @@ import TensorCore
 /// | cosine | s Σ cos(W_m,c, h_m) | s cos(W_m,c, h_m) |
 /// | gated (M = 2) | W (σ(G h_1) ⊙ (V h_2)) + b | masked forward |
 /// | film (M = 2) | W (γ(h_1) ⊙ h_2 + β(h_1)) + b | masked forward |
+/// | transformer | a class token's attention to itself and the tokens h_m, projected, W · + b | masked forward |
 ///
 /// Where the head is additive a unimodal score is its own block; otherwise it is the fused logits with the features of
 /// all other modalities set to 0.
 ///
 /// Source: the heads of Peng et al., "Balanced Multimodal Learning via On-the-fly Gradient Modulation", CVPR 2022,
-/// arXiv:2203.15332; cosine: Xu et al., "MMCosine", ICASSP 2023, arXiv:2303.05338.
+/// arXiv:2203.15332; cosine: Xu et al., "MMCosine", ICASSP 2023, arXiv:2303.05338; transformer: the fusion of Ni et al.,
+/// "RollingQ", ICML 2025, arXiv:2506.11465, see `FusionTransformer`.
 enum FusionHead: Sendable, Equatable {
   case concatenation
   case sum
@@ -26,6 +30,8 @@ enum FusionHead: Sendable, Equatable {
   case cosine(scale: Float)
   case gated
   case film
+  /// `positions` are the tokens that each modality has in a sample.
+  case transformer(positions: [Int])
 
   /// The name in experiments.
   var name: String {
@@ -36,11 +42,17 @@ enum FusionHead: Sendable, Equatable {
     case .cosine: "cosine"
     case .gated: "gated"
     case .film: "film"
+    case .transformer: "transformer"
     }
   }
 
   /// Whether z is a sum of terms of one modality each.
-  var isAdditive: Bool { self != .gated && self != .film }
+  var isAdditive: Bool {
+    switch self {
+    case .concatenation, .sum, .shared, .cosine: true
+    case .gated, .film, .transformer: false
+    }
+  }
 
   /// Why these features cannot be fused so; nil if they can.
   func refusal(featureSizes: [Int]) -> String? {
@@ -75,6 +87,14 @@ enum FusionHead: Sendable, Equatable {
       return linear("head.gate", sizes[0], sizes[0]) + linear("head.value", sizes[0], sizes[1])
         + linear("head", classes, sizes[0])
     case .film: return linear("head.film", 2 * sizes[1], sizes[0]) + linear("head", classes, sizes[1])
+    case .transformer:
+      let configuration = Self.transformer(names, sizes, classes: classes)
+      var inputs = configuration.width
+      return configuration.parameterShapes.map { name, shape in
+        // The bias of a linear map follows its weight and starts within the same bound.
+        if shape.count == 2 { inputs = shape[1] }
+        return ParameterShape(name: "head." + name, shape: shape, fanIn: inputs)
+      }
     }
   }
 
@@ -95,6 +115,7 @@ enum FusionHead: Sendable, Equatable {
       let modulation = linear("head.film", features[0], parameters)
       let (gamma, beta) = (modulation.columns(0..<width), modulation.columns(width..<2 * width))
       return linear("head", gamma * features[1] + beta, parameters)
+    case .transformer: return transformed(features, names, parameters).logits
     }
   }
 
@@ -110,10 +131,40 @@ enum FusionHead: Sendable, Equatable {
     case .cosine(let scale):
       let rows = block(index, features, parameters).rowsNormalized()
       return scale * feature.rowsNormalized().matmul(rows, transposingOther: true)
-    case .gated, .film:
+    case .gated, .film, .transformer:
       let alone = features.indices.map { $0 == index ? feature : Tensor(zeros: features[$0].shape) }
       return fused(alone, names, parameters)
     }
+  }
+
+  // MARK: Transformer
+
+  /// One layer with one head, as wide as the first modality's features.
+  static func transformer(_ names: [String], _ sizes: [Int], classes: Int) -> FusionConfiguration {
+    FusionConfiguration(
+      inputs: zip(names, sizes).map { FusionConfiguration.Input(Modality(rawValue: $0), size: $1) },
+      width: sizes[0], outputSize: classes)
+  }
+
+  /// The logits of a transformer head with all that its attention computed.
+  ///
+  /// - Parameter rolling: Rotations of the class token's query.
+  func transformed(
+    _ features: [Tensor], _ names: [String], _ parameters: Parameters, rolling: RollingQueries? = nil
+  ) -> FusionResult {
+    guard case .transformer(let positions) = self else { preconditionFailure("a \(name) head has no tokens") }
+    let configuration = Self.transformer(
+      names, features.map(\.columns), classes: parameters["head.head.weight"].rows)
+    let weights = WeightSource(in: "the head") { name, _ in parameters["head." + name] }
+    guard let fusion = try? FusionTransformer(configuration, weights: weights) else {
+      preconditionFailure("the parameters of the head have other shapes")
+    }
+    let tokens = zip(features, positions).map { feature, count in
+      FusionInput(feature.reshaped(to: [feature.rows / count, count, feature.columns]))
+    }
+    var options = FusionOptions()
+    options.rolling = rolling
+    return fusion(tokens, options: options)
   }
 
   /// W_m, the columns of the head that belong to one modality.

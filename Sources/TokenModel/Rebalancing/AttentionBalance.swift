@@ -119,7 +119,7 @@ public struct AttentionBalance: Sendable, Equatable {
   func count(_ balance: RollingQueryOptions.Balance) -> Int { balance == .epoch ? count : lastCount }
 
   /// cᵐ of a head; zeros where no row was seen.
-  func cosines(head: Int, _ balance: RollingQueryOptions.Balance) -> [Double] {
+  public func cosines(head: Int, _ balance: RollingQueryOptions.Balance) -> [Double] {
     let sums = balance == .epoch ? cosines : lastCosines
     let rows = count(balance)
     return (0..<modalityCount).map { rows > 0 ? sums[head * modalityCount + $0] / Double(rows) : 0 }

@@ -123,21 +123,30 @@ extension StoredTensor {
   }
 }
 
-/// Buffers in a file, below a prefix.
+/// Buffers in a file or in memory, below a prefix.
 public struct BufferSource {
-  private let file: SafetensorsFile
+  private let find: (String) throws -> StoredTensor
   private let prefix: String
+  /// The file, for messages.
+  public let path: String
 
   /// The tensors of a file whose names begin with `prefix`.
-  public init(_ file: SafetensorsFile, prefix: String = "") { (self.file, self.prefix) = (file, prefix) }
-
-  /// The same file below a longer prefix.
-  public func under(_ prefix: String) -> BufferSource {
-    BufferSource(file, prefix: self.prefix + prefix + ".")
+  public init(_ file: SafetensorsFile, prefix: String = "") {
+    self.init(in: file.path, prefix: prefix, find: file.tensor)
   }
 
-  /// The file, for messages.
-  public var path: String { file.path }
+  /// - Parameters:
+  ///   - path: What holds them, for messages.
+  ///   - find: Gives a tensor by its full name.
+  public init(in path: String, prefix: String = "", find: @escaping (String) throws -> StoredTensor) {
+    (self.path, self.prefix, self.find) = (path, prefix, find)
+  }
+
+  /// The same buffers below a longer prefix.
+  public func under(_ prefix: String) -> BufferSource {
+    BufferSource(in: path, prefix: self.prefix + prefix + ".", find: find)
+  }
+
   /// The full name of a buffer.
   func name(_ name: String) -> String { prefix + name }
 
@@ -155,7 +164,7 @@ public struct BufferSource {
   func integers(_ name: String, count: Int) throws -> [Int] { try tensor(name, shape: [count]).integers() }
 
   private func tensor(_ name: String, shape: [Int]) throws -> StoredTensor {
-    let stored = try file.tensor(prefix + name)
+    let stored = try find(prefix + name)
     guard stored.shape == shape else {
       throw RollingQueryError.wrongShape(
         path: path, tensor: prefix + name, found: stored.shape, expected: shape)
