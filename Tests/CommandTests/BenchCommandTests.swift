@@ -21,7 +21,7 @@ final class BenchCommandTests: XCTestCase {
   func testListShowsEveryMethodWithItsStageAndSource() throws {
     let rows = try XCTUnwrap(
       JSONValue(parsing: [UInt8](Program.succeed(["bench", "list", "--json"]).output.utf8)).arrayValue)
-    XCTAssertEqual(rows.count, 25)
+    XCTAssertEqual(rows.count, 26)
     XCTAssertTrue(rows.allSatisfy { $0["source"]?.stringValue?.isEmpty == false })
     XCTAssertTrue(rows.contains { $0["reconstruction"]?.boolValue == true })
     let pages = Fixtures.url("../../Documentation/Methods").standardizedFileURL
@@ -77,7 +77,7 @@ final class BenchCommandTests: XCTestCase {
           Program.succeed(["bench", "run", "--preset", preset, "--data", data, "--dry-run", "--json"]).output
             .utf8))
       XCTAssertEqual(plan["seeds"]?.arrayValue?.count, 10)
-      XCTAssertEqual(plan["methods"]?.arrayValue?.count, 24 + width)
+      XCTAssertEqual(plan["methods"]?.arrayValue?.count, 25 + width)
       let quick = try JSONValue(
         parsing: [UInt8](
           Program.succeed([
