@@ -65,7 +65,8 @@ def compare_losses(options, model, path):
     peer.close()
     if len(ours) != COMPARED_STEPS:
         raise RuntimeError(f"{len(ours)} losses, expected {COMPARED_STEPS}")
-    worst = max(abs(a - b) / abs(b) for a, b in zip(ours, theirs))
+    # Of the first loss: later ones come close to 0, and their own share then says how nearly the batch is learnt by heart.
+    worst = max(abs(a - b) for a, b in zip(ours, theirs)) / abs(theirs[0])
     if not worst <= LOSS_TOLERANCE:
         raise RuntimeError(f"losses {ours} and {theirs}")
     return worst

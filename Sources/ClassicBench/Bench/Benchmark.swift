@@ -218,7 +218,14 @@ public struct Benchmark {
     try folder.finish(
       .complete,
       notes: JSONObject([
-        ("cost", ["step_s": .number(driver.report.stepSeconds), "steps": .integer(driver.report.steps)])
+        (
+          "cost",
+          [
+            "steps": .integer(driver.report.steps), "step_s": .number(driver.report.stepSeconds),
+            "evaluation_s": .number(driver.report.evaluationSeconds),
+            "loop_s": .number(driver.report.otherSeconds),
+          ]
+        )
       ]))
     return result
   }
