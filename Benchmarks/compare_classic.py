@@ -3,10 +3,10 @@
     python compare_classic.py peer       the small network of AVDigits: mmprobe bench run against peer_classic.py
     python compare_classic.py methods    methods against joint training, and the loop's own part of a step
 
-`peer`: both sides train the same epoch first and must end it with the same loss; then ten pairs of two epochs in turn, whose order
+`peer`: both sides train the same epoch first and must end it with the same loss; then ten pairs of runs in turn, whose order
 alternates. Ours is a run of `mmprobe bench run` with everything that belongs to it; the time is that of its steps by its own
 clock (batch, forward, gradients, method, update, and what the loop does between steps), without evaluations and saving. Theirs are
-the same steps of a process that stays in memory, the first of each pair left out.
+as many steps of a process that stays in memory, after an epoch that is not timed.
 
 `methods`: each method in turn with joint training, ten pairs; the time of a step with all that the method does in and between
 steps. The ratio is that of the medians with a bootstrap interval over pairs.
@@ -25,7 +25,6 @@ import numpy
 
 from compare_attention import HERE, LineProcess, append_rows, processor_name, ratio_interval
 
-EPOCHS = 2
 LOSS_TOLERANCE = 1e-4
 
 
@@ -37,6 +36,7 @@ def parse_arguments():
     parser.add_argument("--data", type=pathlib.Path, default=HERE.parent / "datasets/avdigits")
     parser.add_argument("--threads", type=int, default=os.cpu_count())
     parser.add_argument("--pairs", type=int, default=10)
+    parser.add_argument("--epochs", type=int, default=2, help="of a run, 18 steps each")
     parser.add_argument("--results", type=pathlib.Path, default=HERE / "results")
     return parser.parse_args()
 
@@ -91,7 +91,10 @@ def write(options, stem, header, times, summary):
 
 def compare_with_peer(options, ours):
     # A process of its own for each count of threads, as PyTorch cannot go back.
-    peer = LineProcess([sys.executable, HERE / "peer_classic.py", options.data, "--threads", options.threads], options.threads)
+    peer = LineProcess(
+        [sys.executable, HERE / "peer_classic.py", options.data, "--threads", options.threads],
+        os.environ | {"OMP_NUM_THREADS": str(options.threads)})
+    peer.answer()
     steps = 1157 // 64
     ask = lambda: peer.ask(f"run {steps}")
     # The loss that is logged is the mean over the epoch.
@@ -101,12 +104,12 @@ def compare_with_peer(options, ours):
         raise RuntimeError(f"losses {own[-1]} and {other}")
 
     def own_step():
-        cost, _ = ours.run("joint", EPOCHS)
+        cost, _ = ours.run("joint", options.epochs)
         return (cost["step_s"] + cost["loop_s"]) / cost["steps"]
 
     def peer_step():
         ask()
-        return float(numpy.mean(ask()["seconds"]))
+        return float(numpy.mean(peer.ask(f"run {steps * options.epochs}")["seconds"]))
 
     pairs, ratio, (low, high) = measure([own_step, peer_step], options.pairs, "avdigits")
     peer.close()
@@ -123,7 +126,7 @@ def compare_methods(options, ours):
     shares = []
 
     def step(method):
-        cost, _ = ours.run(method, EPOCHS)
+        cost, _ = ours.run(method, options.epochs)
         shares.append(cost["loop_s"] / cost["step_s"])
         return (cost["step_s"] + cost["loop_s"]) / cost["steps"]
 

@@ -117,6 +117,15 @@ final class ObjectiveMechanismTests: XCTestCase {
     let share = Float(try XCTUnwrap(weights["multi"]))
     let fused = try toy.step(batch, method: Joint()).gradient("encoder.image.weight")
     assertNear(try result.gradient("encoder.image.weight"), share * fused)
+    // With half the strength the ratio of two weights is its root, with none all that gain are alike.
+    for (strength, ratio) in [(0.5, (method.weights[0] / method.weights[2]).squareRoot()), (0, 1)] {
+      var options = GBlending.Options()
+      options.strength = strength
+      let weaker = GBlending(options)
+      try weaker.epochStart(0, services)
+      XCTAssertEqual(weaker.weights[0] / weaker.weights[2], ratio, accuracy: 1e-9)
+      XCTAssertEqual(weaker.weights.reduce(0, +), 1, accuracy: 1e-12)
+    }
   }
 
   /// At first modalities are matched, whatever the labels; the weight goes down and the labels take over.

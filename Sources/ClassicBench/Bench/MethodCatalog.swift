@@ -118,6 +118,7 @@ public enum MethodCatalog {
       var options = GBlending.Options()
       options.superEpoch = try reader.optionalInteger("super_epoch", in: 1...100_000)
       options.soloEpochs = try reader.integer("solo_epochs", in: 1...100_000, default: options.soloEpochs)
+      options.strength = try reader.number("strength", in: 0...10, default: options.strength)
       return { [options] _ in GBlending(options) }
     case LFM.id: return try lfm(reader)
     case UDI.id:

@@ -24,6 +24,8 @@ final class GBlending: ImbalanceMethod {
     var superEpoch: Int? = 10
     /// Epochs that a head is trained alone for an estimate.
     var soloEpochs = 5
+    /// The exponent of the weights before they are made to add up to 1: 1 is the paper, 0 weighs all losses the same.
+    var strength = 1.0
   }
 
   let options: Options
@@ -49,7 +51,7 @@ final class GBlending: ImbalanceMethod {
     let losses = try (0...services.model.count).map {
       try services.soloLosses(head: $0, epochs: options.soloEpochs)
     }
-    weights = Self.normalized(losses.map { Self.rawWeight($0) })
+    weights = Self.normalized(losses.map { pow(Self.rawWeight($0), options.strength) })
   }
 
   /// max(G, 0) / max(ΔO², floor²).
