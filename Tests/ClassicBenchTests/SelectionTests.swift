@@ -42,7 +42,8 @@ final class SelectionTests: XCTestCase {
           let stored = try file.tensor(name)
           return (name, Tensor(try stored.floats(), shape: stored.shape))
         }))
-    let features = ClassicTask.features(model, data.test.inputs, parameters)
+    let features = ClassicTask.features(
+      model, data.test, Array(data.test.labels.indices), parameters)
     return Evaluation(model, Joint(), features, data.test.labels, parameters).subsets.correct.map { $0[1] }
   }
 
