@@ -70,6 +70,8 @@ public struct SweepRunner {
     jobs = max(1, options.jobs)
     for place in index.entries.indices where isComplete(index.entries[place]) {
       self.index.entries[place].status = .complete
+      // The sweep may have been killed between the end of the run and this.
+      try? FileManager.default.removeItem(at: log(index.entries[place].run.name))
     }
     try writeIndex()
   }

@@ -10,10 +10,10 @@ struct BenchBalanceCommand: Command {
     Reads a sweep in which an option of one method has several numbers, and traces
     accuracy and the imbalance I over it. Relative balance is the strength with the
     best accuracy, absolute balance the one with the smallest I; both are told with
-    the strengths that come first in 95 % of the draws of seeds and test samples, and
-    accuracy at one minus at the other with its interval. These places are found on
-    test samples and describe the curve; the strength that validation samples choose
-    is marked too. -o writes the curve as SVG.
+    the strengths that come first in 95 % of the draws of seeds and test samples,
+    and accuracy at one minus at the other with its interval. These places are found
+    on test samples and describe the curve; the strength that validation samples
+    choose is marked too. -o writes the curve as SVG.
     """
   static let folder = Positional(name: "FOLDER", count: .one, help: "a folder of 'bench sweep'")
   static let method = Option<String>.required("method", "LABEL", "the method")

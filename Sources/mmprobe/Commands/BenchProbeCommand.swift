@@ -8,12 +8,12 @@ struct BenchProbeCommand: Command {
   static let summary = "encoders trained alone against those trained together"
   static let discussion = """
     Reads a folder of 'bench run' or 'bench sweep' that has runs of the method
-    'unimodal-ensemble' (or 'unimodal' for every modality, or runs that others learnt
-    from), which train every encoder alone. For each modality a linear classifier is
-    trained on the frozen features of the encoder that was trained alone and on those
-    of a method's encoder; the gap is the accuracy of the first minus the second, over
-    seeds and test samples. Beside it stands the accuracy of the logits that the
-    method itself has for the modality.
+    'unimodal-ensemble' (or 'unimodal' for every modality, or runs that others
+    learnt from), which train every encoder alone. For each modality a linear
+    classifier is trained on the frozen features of the encoder that was trained
+    alone and on those of a method's encoder; the gap is the accuracy of the first
+    minus the second, over seeds and test samples. Beside it stands the accuracy of
+    the logits that the method itself has for the modality.
     """
   static let folder = Positional(name: "FOLDER", count: .one, help: "a folder of runs")
   static let methods = Option<[String]>.list(

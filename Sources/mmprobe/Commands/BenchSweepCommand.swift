@@ -6,7 +6,7 @@ import TensorCore
 /// `mmprobe bench sweep`: methods times a grid of settings times seeds, each run in a process of its own.
 struct BenchSweepCommand: Command {
   static let name = "bench sweep"
-  static let summary = "train methods over a grid of settings and seeds, side by side"
+  static let summary = "train methods over grids of settings and seeds"
   static let discussion = """
     EXPERIMENT is a file as for 'bench run', or --preset takes its place. Every
     method is trained at every point of the grid with every seed, each run in a

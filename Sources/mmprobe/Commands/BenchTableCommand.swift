@@ -8,7 +8,7 @@ struct BenchTableCommand: Command {
   enum Format: String, CaseIterable, Sendable { case text, markdown, csv, latex, json }
 
   static let name = "bench table"
-  static let summary = "methods side by side over seeds, with intervals, ranks and tests"
+  static let summary = "methods over seeds, with intervals, ranks and tests"
   static let discussion = """
     Reads folders of 'bench run' or 'bench sweep'. Every method has the mean over
     seeds, its interval from a bootstrap over seeds and test samples, its mean rank,
