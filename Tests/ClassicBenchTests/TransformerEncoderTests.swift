@@ -153,11 +153,13 @@ final class TransformerEncoderTests: XCTestCase {
     let sequences = randomTensor([4, 3, 2], seed: 8)
     let plain = TransformerEncoder(inputShape: [3, 2], reading: .rows, small())
     let long = TransformerEncoder(inputShape: [7, 2], reading: .rows, small())
+    let rows: [[Float]] = sequences.hostRows()
     for before in 0...4 {
-      let rows = sequences.hostRows()
-      let values = (0..<4).flatMap { sample in
-        Array(repeating: Float(0), count: 2 * before) + rows[3 * sample..<3 * sample + 3].flatMap { $0 }
-          + Array(repeating: 0, count: 2 * (4 - before))
+      var values: [Float] = []
+      for sample in 0..<4 {
+        values += [Float](repeating: 0, count: 2 * before)
+        for row in rows[3 * sample..<3 * sample + 3] { values += row }
+        values += [Float](repeating: 0, count: 2 * (4 - before))
       }
       assertSameBits(
         features(long, Tensor(values, shape: [4, 7, 2])), features(plain, sequences), "\(before) steps before"
@@ -171,7 +173,11 @@ final class TransformerEncoderTests: XCTestCase {
     }
     let short = TransformerEncoder(inputShape: [3, 2], reading: .rows, seeing)
     let wide = TransformerEncoder(inputShape: [4, 2], reading: .rows, seeing)
-    let more = sequences.hostRows().enumerated().flatMap { $1 + ($0 % 3 == 2 ? [0, 0] : []) }
+    var more: [Float] = []
+    for (index, row) in rows.enumerated() {
+      more += row
+      if index % 3 == 2 { more += [0, 0] }
+    }
     XCTAssertNotEqual(
       features(wide, Tensor(more, shape: [4, 4, 2])).hostValues(), features(short, sequences).hostValues())
     // Texts.

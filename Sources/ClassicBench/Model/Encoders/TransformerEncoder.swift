@@ -251,9 +251,9 @@ struct TransformerEncoder: Encoder {
     let attention = Attention(
       heads: options.heads, keyValueHeads: options.heads, headSize: width / options.heads)
     let inputs = linear(x, "self_attn.in_proj_weight", "self_attn.in_proj_bias")
-      .split(sizes: [width, width, width])
     let attended = attention(
-      queries: inputs[0], keys: inputs[1], values: inputs[2], sequences: sequences, mask: .full
+      queries: inputs.columns(0..<width), keys: inputs.columns(width..<2 * width),
+      values: inputs.columns(2 * width..<3 * width), sequences: sequences, mask: .full
     ).output
     let output = linear(attended, "self_attn.out_proj.weight", "self_attn.out_proj.bias")
     let between = norm(x + pass.dropped(output, rate: options.dropout, name + "dropout1"), "norm1")
