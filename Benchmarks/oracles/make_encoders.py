@@ -2,8 +2,10 @@
 makes of difficult strings.
 
     python make_encoders.py FIXTURES
+    python make_encoders.py --full FOLDER
 
-FIXTURES is Tests/Fixtures. Needs torch, torchvision, transformers, tokenizers, safetensors, numpy. Weights and inputs come from
+FIXTURES is Tests/Fixtures. With --full it makes vit and bert of ViT-B/16 and BERT-base alone, which the tests take in place of
+the small ones where MMPROBE_ENCODER_CASES names FOLDER, relative to Tests/Fixtures. Needs torch, torchvision, transformers, tokenizers, safetensors, numpy. Weights and inputs come from
 a small generator that the tests have too, so that only results are stored: outputs, and of the gradient of every parameter
 sixteen numbers, the sum, the sum of magnitudes and the largest magnitude. Everything is computed in Float64.
 """
@@ -109,35 +111,39 @@ def resnet(folder):
     write(folder, results, cases={k: list(v) for k, v in cases.items()})
 
 
-def vit(folder):
-    config = transformers.ViTConfig(
-        hidden_size=24, num_hidden_layers=2, num_attention_heads=3, intermediate_size=40, image_size=20, patch_size=5,
-        num_labels=6, attn_implementation="eager")
+SMALL = {"hidden_size": 24, "num_hidden_layers": 2, "num_attention_heads": 3, "intermediate_size": 40}
+
+
+def vit(folder, **sizes):
+    config = transformers.ViTConfig(num_labels=6, attn_implementation="eager", **sizes)
     model = fill(transformers.ViTForImageClassification(config)).eval()
-    images = torch.from_numpy(spread(3 * 20 * 20 * 3, name_seed("images")).reshape(3, 20, 20, 3)).permute(0, 3, 1, 2).double()
+    side = config.image_size
+    images = spread(3 * side * side * 3, name_seed("images")).reshape(3, side, side, 3)
+    images = torch.from_numpy(images).permute(0, 3, 1, 2).double()
     hidden, logits = model.vit(images).last_hidden_state, model(images).logits
     weights = torch.from_numpy(spread(18, 7).reshape(3, 6)).double()
     parameters = list(model.named_parameters())
     gradients = torch.autograd.grad((logits * weights).sum(), [p for _, p in parameters])
     names = [n for n, _ in parameters]
-    write(folder, {"hidden": hidden.reshape(-1, 24), "logits": logits, **summaries("logits", zip(names, gradients))},
+    write(folder, {"hidden": hidden.reshape(-1, config.hidden_size), "logits": logits, **summaries("logits", zip(names, gradients))},
           configuration=json.loads(config.to_json_string(use_diff=False)), parameters=stored_names(model, names))
 
 
-def bert(folder):
-    config = transformers.BertConfig(
-        vocab_size=60, hidden_size=24, num_hidden_layers=2, num_attention_heads=3, intermediate_size=40,
-        max_position_embeddings=16, attn_implementation="eager")
+def bert(folder, **sizes):
+    config = transformers.BertConfig(attn_implementation="eager", **sizes)
     model = fill(transformers.BertModel(config)).eval()
     sequences = [[2, 17, 33, 41, 9, 3], [2, 58, 3], [2] + list(range(20, 34)) + [3]]
     types = [[0, 0, 0, 1, 1, 1], [0, 0, 0], [0] * 9 + [1] * 7]
+    if not sizes:
+        sequences.append([101] + [1000 + 41 * k for k in range(config.max_position_embeddings - 2)] + [102])
+        types.append([0] * 300 + [1] * (config.max_position_embeddings - 300))
     hidden, pooled = [], []
     for ids, kinds in zip(sequences, types):
         result = model(torch.tensor([ids]), token_type_ids=torch.tensor([kinds]))
         hidden.append(result.last_hidden_state[0])
         pooled.append(result.pooler_output[0])
     pooled = torch.stack(pooled)
-    weights = torch.from_numpy(spread(72, 7).reshape(3, 24)).double()
+    weights = torch.from_numpy(spread(pooled.numel(), 7).reshape(pooled.shape)).double()
     parameters = list(model.named_parameters())
     gradients = torch.autograd.grad((pooled * weights).sum(), [p for _, p in parameters])
     names = [n for n, _ in parameters]
@@ -230,11 +236,15 @@ def wordpiece(folder):
 
 
 def main():
-    root = pathlib.Path(sys.argv[1]) / "encoders"
     torch.manual_seed(0)
+    if sys.argv[1] == "--full":
+        vit(pathlib.Path(sys.argv[2]) / "vit")
+        bert(pathlib.Path(sys.argv[2]) / "bert")
+        return
+    root = pathlib.Path(sys.argv[1]) / "encoders"
     resnet(root / "resnet18")
-    vit(root / "vit")
-    bert(root / "bert")
+    vit(root / "vit", image_size=20, patch_size=5, **SMALL)
+    bert(root / "bert", vocab_size=60, max_position_embeddings=16, **SMALL)
     wordpiece(root / "wordpiece")
 
 

@@ -250,7 +250,8 @@ final class DataLayoutTests: XCTestCase {
     XCTAssertEqual(tree.problems(.food101), ["missing_modality 1 pie/pie_3.jpg"])
   }
 
-  private func mosei(_ change: (String, Int) -> Float? = { _, _ in nil }) throws -> DataTree {
+  /// CMU-MOSEI of eight samples.
+  static func mosei(_ change: (String, Int) -> Float? = { _, _ in nil }) throws -> DataTree {
     let tree = try DataTree()
     for (split, count) in [("train", 4), ("valid", 2), ("test", 2)] {
       var arrays = [
@@ -272,7 +273,7 @@ final class DataLayoutTests: XCTestCase {
 
   func testMOSEIIsPackedAsSequencesWithoutPadding() throws {
     // −∞ in audio is silence.
-    let tree = try mosei { name, index in name == "audio" && index == 4 ? -.infinity : nil }
+    let tree = try Self.mosei { name, index in name == "audio" && index == 4 ? -.infinity : nil }
     try tree.write("test.ids.txt", "clip[1]\nclip[2]\n")
     let packed = try tree.packed(.mosei)
     XCTAssertEqual(packed.manifest.classes, ["negative", "positive"])
@@ -293,9 +294,9 @@ final class DataLayoutTests: XCTestCase {
 
   func testMOSEIProblems() throws {
     XCTAssertEqual(
-      try mosei { name, index in name == "text" && index == 7 ? .nan : nil }.problems(.mosei),
+      try Self.mosei { name, index in name == "text" && index == 7 ? .nan : nil }.problems(.mosei),
       ["not_finite train-0"])
-    let tree = try mosei()
+    let tree = try Self.mosei()
     try tree.remove("train.npz")
     XCTAssertEqual(tree.problems(.mosei), ["missing_list"])
     try tree.write("mosei_senti_data.pkl", "x")

@@ -136,9 +136,9 @@ final class GoldenForwardTests: XCTestCase {
         ParameterShape(name: "bias", shape: [featureSize], fanIn: channels),
       ]
     }
-    func features(of input: Tensor, _ parameter: (String) -> Tensor) -> Tensor {
+    func features(of input: Tensor, _ pass: EncoderPass) -> Tensor {
       let rows = input.reshaped(to: [input.shape[0] * positions, channels])
-      return LinearWeight(parameter("weight")).forward(rows, bias: parameter("bias")).hyperbolicTangent()
+      return LinearWeight(pass["weight"]).forward(rows, bias: pass["bias"]).hyperbolicTangent()
     }
   }
 

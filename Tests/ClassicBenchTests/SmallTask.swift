@@ -15,11 +15,18 @@ struct SmallTask {
   var hasPictures = false
   /// Passes over the data.
   var epochs = 3
+  /// In place of the small ones, one for each modality.
+  var given: [any Encoder] = []
+  /// Samples that are trained on, and of a batch.
+  var samples = 64
+  var batchSize = 16
+  var weightDecay = 1e-4
 
   private var names: [String] { Array(["audio", "image", "text"].prefix(count)) }
 
   private var encoders: [any Encoder] {
-    hasPictures
+    if !given.isEmpty { return given }
+    return hasPictures
       ? names.map { _ in ConvolutionEncoder(rows: 16, columns: 24, featureSize: 32) }
       : names.map { _ in MLPEncoder(inputSize: 5, hiddenSize: 8, featureSize: 6) }
   }
@@ -28,6 +35,11 @@ struct SmallTask {
     let labels = randomIndices(samples, below: 3, seed: seed)
     let inputs = encoders.enumerated().map { m, encoder -> Tensor in
       let size = encoder.inputShape.reduce(1, *)
+      if encoder.kind == "bert" {
+        // 1 + the ids of pieces, fewer for the second class than for the first.
+        let ids = labels.flatMap { label in (0..<size).map { $0 < size - label ? Float(6 + label) : 0 } }
+        return Tensor(ids, shape: [samples, size])
+      }
       let noise = randomTensor([samples, size], seed: seed + 10 + UInt64(m), scale: Float(m + 1))
       // A fifth of the input stands for each class.
       let signal = labels.flatMap { label in (0..<size).map { $0 * 5 / size == label ? Float(1.5) : 0 } }
@@ -43,8 +55,9 @@ struct SmallTask {
   /// A training of a method.
   func task(_ method: any ImbalanceMethod) throws -> ClassicTask {
     var plan = TrainingPlan()
-    (plan.epochs, plan.batchSize, plan.learningRate, plan.heldOutShare) = (epochs, 16, 0.05, 0.2)
-    let samples = hasPictures ? 48 : 64
+    (plan.epochs, plan.batchSize, plan.learningRate, plan.heldOutShare) = (epochs, batchSize, 0.05, 0.2)
+    plan.weightDecay = weightDecay
+    let samples = hasPictures ? 48 : samples
     return try ClassicTask(
       data: (split(samples: samples, seed: 5), split(samples: 24, seed: 7)), model: model, method: method,
       plan: plan, seed: 3)

@@ -17,8 +17,8 @@ struct PlainEncoder: Encoder {
       ParameterShape(name: "bias", shape: [size], fanIn: size),
     ]
   }
-  func features(of input: Tensor, _ parameter: (String) -> Tensor) -> Tensor {
-    LinearWeight(parameter("weight")).forward(input, bias: parameter("bias"))
+  func features(of input: Tensor, _ pass: EncoderPass) -> Tensor {
+    LinearWeight(pass["weight"]).forward(input, bias: pass["bias"])
   }
 }
 

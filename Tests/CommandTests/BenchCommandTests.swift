@@ -71,7 +71,7 @@ final class BenchCommandTests: XCTestCase {
   }
 
   func testPresetsArePlannedWithTheirMethods() throws {
-    for (preset, width) in [("avdigits", 2), ("avdigits-three", 3)] {
+    for (preset, width) in [("avdigits", 2), ("avdigits-three", 3), ("avdigits-transformer", 2)] {
       let plan = try JSONValue(
         parsing: [UInt8](
           Program.succeed(["bench", "run", "--preset", preset, "--data", data, "--dry-run", "--json"]).output
@@ -99,6 +99,12 @@ final class BenchCommandTests: XCTestCase {
       (#"{"id": "joint"}"#, #""reference": "none","#, .data, "reference"),
       (#"{"id": "unimodal", "modality": "text"}"#, "", .data, "image, audio"),
       ("", "", .data, "methods"),
+      (#"{"id": "joint"}"#, #""encoders": "resnet19","#, .data, "\"resnet18\""),
+      (
+        #"{"id": "joint"}"#, #""encoders": {"audio": {"type": "cnn", "width": 2}},"#, .data,
+        "encoders.audio.width"
+      ),
+      (#"{"id": "joint"}"#, #""encoders": {"image": "vit"},"#, .usage, "patches"),
     ]
     for (methods, more, status, text) in cases {
       let path = try experiment(folder, methods, more: more)
@@ -107,6 +113,10 @@ final class BenchCommandTests: XCTestCase {
       XCTAssertTrue(result.errors.contains(text), "\(methods): \(result.errors)")
     }
     let preset = ["bench", "run", "--preset", "avdigits", "--dry-run"]
+    let other = ["bench", "run", "--preset", "cremad-resnet18", "--dry-run", "--data", data]
+    let lacking = try Program.run(other)
+    XCTAssertEqual(lacking.status, ExitStatus.usage.rawValue, lacking.errors)
+    XCTAssertTrue(lacking.errors.contains("\"visual\""), lacking.errors)
     let missing = try Program.run(preset + ["--data", folder.path("none")])
     XCTAssertEqual(missing.status, ExitStatus.missingInput.rawValue, missing.errors)
     XCTAssertEqual(

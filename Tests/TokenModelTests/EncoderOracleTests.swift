@@ -202,6 +202,12 @@ final class EncoderOracleTests: XCTestCase {
 
   // MARK: - ViT and BERT
 
+  /// The small case of the fixtures, or that of full size in a folder that make_encoders.py was told to make.
+  private func transformerCase(_ name: String) throws -> OracleCase {
+    let folder = ProcessInfo.processInfo.environment["MMPROBE_ENCODER_CASES"]
+    return try OracleCase((folder ?? "encoders") + "/" + name)
+  }
+
   /// A source of leaves, and a list of them in the order of the case.
   private func leaves(_ oracle: OracleCase, _ tape: Tape, under prefix: String) throws -> (
     source: WeightSource, list: [Tensor]
@@ -219,8 +225,9 @@ final class EncoderOracleTests: XCTestCase {
   }
 
   func testVisionTransformerIsThatOfTransformers() throws {
-    let oracle = try OracleCase("encoders/vit")
-    let images = randomTensor([3, 20, 20, 3], seed: DrawnWeights.seed("images"))
+    let oracle = try transformerCase("vit")
+    let side = try XCTUnwrap(oracle.description["configuration"]?["image_size"]?.intValue)
+    let images = randomTensor([3, side, side, 3], seed: DrawnWeights.seed("images"))
     let folder = try TemporaryDirectory()
     try DrawnWeights.write(oracle, to: folder)
     let stored = try VisionTransformer(folder: URL(fileURLWithPath: folder.path))
@@ -242,7 +249,7 @@ final class EncoderOracleTests: XCTestCase {
   }
 
   func testBertIsThatOfTransformers() throws {
-    let oracle = try OracleCase("encoders/bert")
+    let oracle = try transformerCase("bert")
     func lists(_ key: String) throws -> [[Int]] {
       try XCTUnwrap(oracle.description[key]?.arrayValue).map { list in
         try XCTUnwrap(list.arrayValue).map { try XCTUnwrap($0.intValue) }

@@ -8,6 +8,7 @@ import TokenModel
 /// | --- | --- |
 /// | `data` | the folder of AVDigits or a packed folder, relative to the file |
 /// | `modalities` | of those of the data; their order is that of the head |
+/// | `encoders` | a name for all modalities, or for each a name or an object with `type` and its options: `EncoderChoice` |
 /// | `fusion` | concatenation, sum, gated, film or transformer; methods may need another |
 /// | `seeds` | how many seeds, counted from `first_seed` (that of the command line) |
 /// | `methods` | a list of objects with `id`, an optional `label`, and the options of the method |
@@ -43,6 +44,7 @@ public struct BenchExperiment {
   /// What the others are compared with.
   public let reference: String
   let modalities: [Modality]
+  let encoders: EncoderChoices
   let fusion: Fusion
   let methods: [MethodCatalog.Choice]
   let plan: TrainingPlan
@@ -89,6 +91,7 @@ public struct BenchExperiment {
     }
     guard !names.isEmpty else { throw ExperimentError.missingKey(path: path, key: "modalities") }
     modalities = names.map { Modality(rawValue: $0) }
+    encoders = try EncoderChoices(reader, modalities: names, base: base)
     fusion = try reader.choice("fusion", default: .concatenation)
     let first = try reader.integer("first_seed", in: 0...Int.max - 1000, default: choices.firstSeed)
     let count = try reader.integer("seeds", in: 1...1000, default: 3)

@@ -30,14 +30,16 @@ public struct Benchmark {
 
   /// Reads the data and checks every method against it.
   ///
-  /// - Throws: `ClassicDataError`, `PackedDataError`, `BenchError.refused`, `SafetensorsError`, `FileError`.
+  /// - Throws: `ClassicDataError`, `PackedDataError`, `EncoderError`, `BenchError.refused`, `SafetensorsError`,
+  ///   `FileError`, and what reading encoders throws.
   public init(_ experiment: BenchExperiment, facts: RunFolder.Facts) throws {
     try self.init(experiment, data: Self.data(of: experiment), facts: facts)
   }
 
   /// Reads the data that an experiment names.
   static func data(of experiment: BenchExperiment) throws -> ClassicData {
-    try ClassicData.read(experiment.dataFolder, modalities: experiment.modalities)
+    try ClassicData.read(
+      experiment.dataFolder, modalities: experiment.modalities, encoders: experiment.encoders)
   }
 
   /// Checks every method against data that were read before.
@@ -94,12 +96,24 @@ public struct Benchmark {
       ])
     }
     return [
-      "data": .string(data.name), "training_samples": .integer(data.training.labels.count),
+      "data": .string(data.name), "encoders": .array(encoderNotes),
+      "training_samples": .integer(data.training.labels.count),
       "validation_samples": .integer(data.validation.labels.count),
       "test_samples": .integer(data.test.labels.count),
       "seeds": .array(experiment.seeds.map(JSONValue.integer)),
       "runs": .integer(experiment.methods.count * experiment.seeds.count), "methods": .array(methods),
     ]
+  }
+
+  /// What each modality is encoded by.
+  private var encoderNotes: [JSONValue] {
+    zip(data.modalities, data.encoders).map { modality, encoder in
+      [
+        "modality": .string(modality.rawValue), "type": .string(encoder.kind),
+        "input": .array(encoder.inputShape.map(JSONValue.integer)), "features": .integer(encoder.featureSize),
+        "parameters": .integer(encoder.parameters.reduce(0) { $0 + $1.shape.reduce(1, *) }),
+      ]
+    }
   }
 
   /// The options that a resumed benchmark must share, with the hashes of the data.

@@ -39,7 +39,7 @@ final class ClassicTask: TrainingTask, TrainingServices {
   let method: any ImbalanceMethod
   let plan: TrainingPlan
   let seed: Int
-  /// Model parameters, then what the method remembers under `method.`.
+  /// Model parameters and buffers, then what the method remembers under `method.`.
   let parameters: ParameterSet
   let rule: RestartableSGD
   private let training: ClassicSplit
@@ -136,6 +136,7 @@ final class ClassicTask: TrainingTask, TrainingServices {
       .step(values(parameters), batch(here), at: here, random: KeyedRandom(seed: seed, place: here))
     method.afterStep(result.forward, result.context)
     storeState()
+    parameters.assign(result.buffers)
     rule.prepare(restarts: result.context.subStep.restartsOptimizer)
     return linearLoss(result, leaves, isLogged: place.isLogged)
   }
@@ -256,6 +257,7 @@ final class ClassicTask: TrainingTask, TrainingServices {
         let result = engine.step(
           copy.named, training.batch(chosen, draw), at: place, random: KeyedRandom(seed: seed, place: place))
         optimizer.step(copy.names.map { result.gradients[$0] }, learningRate: plan.learningRate)
+        copy.assign(result.buffers)
       }
     }
     return SoloLosses(

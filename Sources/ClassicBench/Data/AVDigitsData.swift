@@ -5,11 +5,11 @@ import TokenModel
 
 /// Reads AVDigits: images and log-mel spectrograms of digits, and written clues.
 ///
-/// | modality | input | encoder |
+/// | modality | input | default encoder |
 /// | --- | --- | --- |
 /// | image | `[8, 8, 1]`, (u8 / 255 − mean) / std | two convolutions |
-/// | audio | `[40, 48, 1]`, likewise | two convolutions |
-/// | text | how often each word of the vocabulary stands in the clue | a layer of 64 and a linear map |
+/// | audio | `[40, 48, 1]`, likewise; time runs along the columns | two convolutions |
+/// | text | how often each word of the vocabulary stands in the clue, or tokens | a layer of 64 and a linear map |
 ///
 /// Nothing in the files is trusted: shapes, types, labels and counts of rows are checked.
 struct AVDigitsData {
@@ -18,20 +18,26 @@ struct AVDigitsData {
   private let document: JSONValue
   private let vocabulary: [[UInt8]: Int]
   private var hashes = JSONObject()
+  private var encoders: [PreparedEncoder] = []
   private static let shapes: [Modality: [Int]] = [.image: [8, 8], .audio: [40, 48]]
   private static let textLimit = 1 << 22
 
   /// Reads all three splits.
   ///
-  /// - Throws: `ClassicDataError`, `SafetensorsError`, `FileError`, `JSONLinesError`.
-  static func read(_ folder: URL, modalities: [Modality]) throws -> ClassicData {
+  /// - Throws: `ClassicDataError`, `SafetensorsError`, `FileError`, `JSONLinesError`, and as
+  ///   `EncoderChoice.prepared(for:)`.
+  static func read(
+    _ folder: URL, modalities: [Modality], encoders: EncoderChoices = .standard
+  ) throws -> ClassicData {
     var reader = try AVDigitsData(folder, modalities)
     let classes = try reader.classes()
+    reader.encoders = try encoders.prepared(for: modalities.map(reader.input))
     let training = try reader.split("train", classCount: classes.count)
     let validation = try reader.split("val", classCount: classes.count)
     let test = try reader.split("test", classCount: classes.count)
+    for (name, hash) in try EncoderChoices.hashes(reader.encoders, modalities) { reader.hashes[name] = hash }
     return ClassicData(
-      name: "avdigits", modalities: modalities, encoders: modalities.map(reader.encoder), classes: classes,
+      name: "avdigits", modalities: modalities, encoders: reader.encoders.map(\.encoder), classes: classes,
       training: training, validation: validation, test: test, hashes: reader.hashes)
   }
 
@@ -78,9 +84,11 @@ struct AVDigitsData {
     return names
   }
 
-  private func encoder(_ modality: Modality) -> any Encoder {
-    if let shape = Self.shapes[modality] { return ConvolutionEncoder(rows: shape[0], columns: shape[1]) }
-    return MLPEncoder(inputSize: vocabulary.count, hiddenSize: 64, featureSize: 64)
+  private func input(_ modality: Modality) -> ModalityInput {
+    let form: ModalityInput.Form =
+      Self.shapes[modality].map { .numbers($0 + [1], stepsAreColumns: modality == .audio) }
+      ?? .text(words: vocabulary)
+    return ModalityInput(path: folder.path, name: modality.rawValue, form: form)
   }
 
   private mutating func split(_ name: String, classCount: Int) throws -> ClassicSplit {
@@ -94,9 +102,10 @@ struct AVDigitsData {
     for (row, label) in labels.enumerated() where !(0..<classCount).contains(label) {
       throw ClassicDataError.labelOutOfRange(path: url.path, row: row, found: label, classes: classCount)
     }
-    let inputs = try modalities.map { modality in
+    let inputs = try modalities.enumerated().map { index, modality in
       modality == .text
-        ? try clues(name, count: labels.count) : try pictures(file, modality, count: labels.count)
+        ? try clues(name, count: labels.count, as: encoders[index].text)
+        : try pictures(file, modality, count: labels.count)
     }
     return ClassicSplit(inputs: inputs, labels: labels)
   }
@@ -120,7 +129,7 @@ struct AVDigitsData {
     return Tensor(values, shape: [count] + shape + [1])
   }
 
-  private mutating func clues(_ split: String, count: Int) throws -> Tensor {
+  private mutating func clues(_ split: String, count: Int, as form: TextForm) throws -> Tensor {
     let url = folder.appendingPathComponent(split + ".jsonl")
     guard FileManager.default.fileExists(atPath: url.path) else {
       throw ClassicDataError.missingFile(path: url.path)
@@ -130,17 +139,28 @@ struct AVDigitsData {
     guard lines.count == count else {
       throw ClassicDataError.wrongRows(path: url.path, found: lines.count, expected: count)
     }
-    let width = vocabulary.count
-    var counts = [Float](repeating: 0, count: count * width)
-    let unknown = vocabulary[[UInt8]("<unk>".utf8)] ?? 0
-    for (row, line) in lines.enumerated() {
+    let texts = try lines.enumerated().map { row, line in
       guard let text = line.value["text"]?.stringValue else {
         throw ClassicDataError.wrongDocument(path: url.path, key: "text of row \(row)", expected: "a text")
       }
+      return text
+    }
+    switch form {
+    case .counts: return counts(texts)
+    case .tokens(let tokens): return try tokens.inputs(texts)
+    }
+  }
+
+  /// How often each word stands in each text.
+  private func counts(_ texts: [String]) -> Tensor {
+    let width = vocabulary.count
+    var counts = [Float](repeating: 0, count: texts.count * width)
+    let unknown = vocabulary[[UInt8]("<unk>".utf8)] ?? 0
+    for (row, text) in texts.enumerated() {
       for word in text.utf8.split(separator: UInt8(ascii: " ")) {
         counts[row * width + (vocabulary[Array(word)] ?? unknown)] += 1
       }
     }
-    return Tensor(counts, shape: [count, width])
+    return Tensor(counts, shape: [texts.count, width])
   }
 }

@@ -47,16 +47,19 @@ struct ClassicData {
   let training: ClassicSplit
   let validation: ClassicSplit
   let test: ClassicSplit
-  /// SHA-256 of every file that was read, for the record of a run.
+  /// SHA-256 of every file that was read, those of encoders too, for the record of a run.
   let hashes: JSONObject
 
   /// Reads a packed folder, or that of AVDigits.
   ///
-  /// - Throws: `PackedDataError`, `ClassicDataError`, `SafetensorsError`, `FileError`.
-  static func read(_ folder: URL, modalities: [Modality]) throws -> ClassicData {
+  /// - Throws: `PackedDataError`, `ClassicDataError`, `SafetensorsError`, `FileError`, and as
+  ///   `EncoderChoice.prepared(for:)`.
+  static func read(
+    _ folder: URL, modalities: [Modality], encoders: EncoderChoices = .standard
+  ) throws -> ClassicData {
     PackedFolder.isPacked(folder)
-      ? try PackedFolder(folder).data(modalities)
-      : try AVDigitsData.read(folder, modalities: modalities)
+      ? try PackedFolder(folder).data(modalities, encoders)
+      : try AVDigitsData.read(folder, modalities: modalities, encoders: encoders)
   }
 }
 

@@ -84,7 +84,7 @@ protocol TrainingServices {
   var trainingLabels: [Int] { get }
   /// Labels of samples that were held out of the training set.
   var heldOutLabels: [Int] { get }
-  /// h_m of training samples, without a tape.
+  /// h_m of training samples as in evaluation, without a tape.
   func trainingFeatures(_ indices: [Int]) -> [Tensor]
   /// h_m of held-out samples.
   func heldOutFeatures() -> [Tensor]

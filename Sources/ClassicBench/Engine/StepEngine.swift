@@ -12,6 +12,8 @@ struct StepResult {
   var context: StepContext
   /// What the model computed.
   var forward: Forward
+  /// Buffers of encoders after the step, by name; those that did not move are absent.
+  var buffers: [String: Tensor] = [:]
 
   /// Σ weight · loss.
   var total: Double { losses.reduce(0) { $0 + $1.value * $1.weight } }
@@ -37,14 +39,15 @@ struct StepEngine {
     )
     let trained = model.parameterShapes.map(\.name).filter(subStep.trains)
     let leaves = values.merging(trained.map { ($0, tape.leaf(values[$0] ?? Tensor(zeros: []))) }) { $1 }
-    let forward = run(Parameters(leaves), batch, context)
+    let training = EncoderTraining(random)
+    let forward = run(Parameters(leaves, training: training), batch, context)
     let terms = method.losses(forward, context)
     var gradients = gradients(of: terms, trained, leaves, tape)
     let raw = gradients.all
     method.afterBackward(&gradients, forward, context)
     return StepResult(
       losses: terms.map { ($0.name, Double($0.value.hostValues()[0]), $0.weight) }, gradients: gradients.all,
-      rawGradients: raw, context: context, forward: forward)
+      rawGradients: raw, context: context, forward: forward, buffers: training.buffers)
   }
 
   /// H6, encoders, the mask of the batch, H7.

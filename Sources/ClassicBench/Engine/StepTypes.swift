@@ -34,7 +34,7 @@ struct StepPlace: Sendable {
 enum Participation: Sendable {
   /// Its encoder runs and is trained.
   case trained
-  /// Its encoder runs; no gradient reaches it.
+  /// Its encoder runs as in evaluation; no gradient reaches it.
   case observed
   /// Its encoder does not run.
   case absent

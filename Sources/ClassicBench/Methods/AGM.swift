@@ -78,8 +78,9 @@ final class AGM: ImbalanceMethod {
   /// φ_m, `[samples, classes]` for each modality.
   private static func responses(_ forward: Forward, _ context: StepContext) -> [Tensor] {
     let model = context.model
+    let parameters = forward.parameters.evaluating
     let zeros = model.encoders.indices.map {
-      model.features($0, of: Tensor(zeros: [1] + model.encoders[$0].inputShape), forward.parameters)
+      model.features($0, of: Tensor(zeros: [1] + model.encoders[$0].inputShape), parameters)
     }
     let share = 1 / Float(model.count)
     let base = model.head.fused(zeros, model.names, forward.parameters)

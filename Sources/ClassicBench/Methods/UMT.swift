@@ -25,7 +25,8 @@ final class UMT: ImbalanceMethod {
   }
 
   func refusal(of model: ClassicModel) -> String? {
-    let missing = model.names.indices.flatMap(model.encoderNames).first { !teachers.contains($0) }
+    let names = model.names.indices.flatMap { model.encoderNames($0) + model.bufferNames($0) }
+    let missing = names.first { !teachers.contains($0) }
     return missing.map { "UMT has no teacher for the parameter \($0)" }
   }
 

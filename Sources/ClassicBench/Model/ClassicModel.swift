@@ -35,9 +35,7 @@ struct ClassicModel: Sendable {
   var parameterShapes: [ParameterShape] {
     var shapes: [ParameterShape] = []
     for (name, encoder) in zip(names, encoders) {
-      shapes += encoder.parameters.map {
-        ParameterShape(name: "encoder.\(name).\($0.name)", shape: $0.shape, fanIn: $0.fanIn)
-      }
+      shapes += encoder.parameters.map { $0.under("encoder.\(name)") }
     }
     if hasHead { shapes += head.parameters(names: names, sizes: featureSizes, classes: classCount) }
     if hasUnimodalHeads {
@@ -47,6 +45,16 @@ struct ClassicModel: Sendable {
       }
     }
     return shapes + extra
+  }
+
+  /// Every buffer of an encoder with its full name, in order: no parameters, but saved and loaded with them.
+  var bufferShapes: [ParameterShape] {
+    zip(names, encoders).flatMap { name, encoder in encoder.buffers.map { $0.under("encoder.\(name)") } }
+  }
+
+  /// The names of the buffers of one encoder, in order.
+  func bufferNames(_ index: Int) -> [String] {
+    encoders[index].buffers.map { "encoder.\(names[index]).\($0.name)" }
   }
 
   /// The names of the parameters of one encoder, in order.
@@ -62,10 +70,9 @@ struct ClassicModel: Sendable {
     names.indices.first { name.hasPrefix("encoder.\(names[$0]).") }
   }
 
-  /// h_m of a batch, `[samples, d_m]`.
+  /// h_m of a batch, `[samples, d_m]`; a training pass if the parameters are those of one.
   func features(_ index: Int, of input: Tensor, _ parameters: Parameters) -> Tensor {
-    let prefix = "encoder.\(names[index])."
-    return encoders[index].features(of: input) { parameters[prefix + $0] }
+    encoders[index].features(of: input, EncoderPass(parameters, under: "encoder.\(names[index])."))
   }
 
   /// The logits of a modality's own classifier.
@@ -74,16 +81,25 @@ struct ClassicModel: Sendable {
     return LinearWeight(parameters[name + ".weight"]).forward(feature, bias: parameters[name + ".bias"])
   }
 
-  /// Start values: uniform in ±1/√fanIn, from a stream of its own for each parameter, so that two methods with the same
-  /// seed start with the same encoders.
+  /// Start values of parameters and buffers, each drawn from a stream of its own, so that two methods with the same seed
+  /// start with the same encoders.
   func initialParameters(seed: Int) -> [(name: String, value: Tensor)] {
-    parameterShapes.map { shape in
+    (parameterShapes + bufferShapes).map { shape in
       let count = shape.shape.reduce(1, *)
       if let value = extraStart[shape.name] {
         return (shape.name, Tensor(repeating: value, shape: shape.shape))
       }
       var stream = RandomStream(seed: seed, purpose: "initial " + shape.name)
-      let bound = 1 / Float(shape.fanIn).squareRoot()
+      var bound = 1 / Float(shape.fanIn).squareRoot()
+      switch shape.start {
+      case .evenly: break
+      case .within(let stated): bound = stated
+      case .normal(let mean, let deviation):
+        let values = (0..<count).map { _ in Float(mean + deviation * stream.normal()) }
+        return (shape.name, Tensor(values, shape: shape.shape))
+      case .constant(let value): return (shape.name, Tensor(repeating: value, shape: shape.shape))
+      case .values(let tensor): return (shape.name, tensor)
+      }
       let values = (0..<count).map { _ in (2 * stream.uniformFloat() - 1) * bound }
       return (shape.name, Tensor(values, shape: shape.shape))
     }

@@ -1,16 +1,42 @@
 import TensorCore
 
-/// A parameter before it has values.
+/// A parameter or a buffer before it has values.
 struct ParameterShape: Sendable {
+  /// What it starts with.
+  enum Start: Sendable {
+    /// Uniform in ±1/√fanIn, as PyTorch has it for linear maps and convolutions.
+    case evenly
+    /// Uniform in ±bound.
+    case within(Float)
+    /// From a normal distribution.
+    case normal(mean: Double, deviation: Double)
+    /// The same everywhere.
+    case constant(Float)
+    /// What a file holds.
+    case values(Tensor)
+  }
+
   /// Its name behind that of its module.
   let name: String
   let shape: [Int]
-  /// Inputs of one output: the start is uniform in ±1/√fanIn, as PyTorch has it for linear maps and convolutions.
+  /// Inputs of one output.
   let fanIn: Int
+  var start = Start.evenly
+
+  init(name: String, shape: [Int], fanIn: Int = 1, start: Start = .evenly) {
+    (self.name, self.shape, self.fanIn, self.start) = (name, shape, fanIn, start)
+  }
+
+  /// The same behind the name of a module.
+  func under(_ module: String) -> ParameterShape {
+    ParameterShape(name: module + "." + name, shape: shape, fanIn: fanIn, start: start)
+  }
 }
 
 /// Turns the input of one modality into a feature vector; a value without parameters of its own.
 protocol Encoder: Sendable {
+  /// Its word in experiments.
+  var kind: String { get }
   /// The shape of one sample's input.
   var inputShape: [Int] { get }
   /// d, the size of a feature vector.
@@ -19,89 +45,78 @@ protocol Encoder: Sendable {
   var positions: Int { get }
   /// The parameters, in order; the weight and bias of the last layer come last.
   var parameters: [ParameterShape] { get }
+  /// Numbers that training passes move and evaluation uses, such as the means of batch norms; they get no gradient.
+  var buffers: [ParameterShape] { get }
   /// The features of a batch, `[samples · positions, featureSize]`.
   ///
   /// - Parameters:
   ///   - input: `[samples] + inputShape`.
-  ///   - parameter: Gives a parameter by its name behind that of the encoder.
-  func features(of input: Tensor, _ parameter: (String) -> Tensor) -> Tensor
+  ///   - pass: Gives parameters and buffers by their names behind that of the encoder.
+  func features(of input: Tensor, _ pass: EncoderPass) -> Tensor
 }
 
 extension Encoder {
+  var kind: String { "\(Self.self)" }
   var positions: Int { 1 }
+  var buffers: [ParameterShape] { [] }
 }
 
-/// Linear, activation, linear.
-struct MLPEncoder: Encoder {
-  /// The function between the layers.
-  enum Activation: Sendable {
-    case relu, tanh
+/// What an encoder has in a pass beside its input: parameters, buffers, and in training random numbers.
+struct EncoderPass {
+  private let parameters: Parameters
+  private let prefix: String
+
+  /// - Parameter prefix: What the names of the encoder's parameters begin with.
+  init(_ parameters: Parameters, under prefix: String) {
+    (self.parameters, self.prefix) = (parameters, prefix)
   }
 
-  let inputSize: Int
-  let hiddenSize: Int
-  let featureSize: Int
-  var activation = Activation.relu
+  /// Whether statistics are those of the batch and elements are dropped out; the buffers move then.
+  var isTraining: Bool { parameters.training != nil }
 
-  var inputShape: [Int] { [inputSize] }
+  /// A parameter.
+  subscript(name: String) -> Tensor { parameters[prefix + name] }
 
-  var parameters: [ParameterShape] {
-    [
-      ParameterShape(name: "0.weight", shape: [hiddenSize, inputSize], fanIn: inputSize),
-      ParameterShape(name: "0.bias", shape: [hiddenSize], fanIn: inputSize),
-      ParameterShape(name: "2.weight", shape: [featureSize, hiddenSize], fanIn: hiddenSize),
-      ParameterShape(name: "2.bias", shape: [featureSize], fanIn: hiddenSize),
-    ]
+  /// A buffer as earlier passes of the step have left it, followed by no tape.
+  func buffer(_ name: String) -> Tensor {
+    parameters.training?.buffers[prefix + name] ?? parameters[prefix + name].detached
   }
 
-  func features(of input: Tensor, _ parameter: (String) -> Tensor) -> Tensor {
-    let hidden = LinearWeight(parameter("0.weight")).forward(input, bias: parameter("0.bias"))
-    let active = activation == .relu ? hidden.relu() : hidden.hyperbolicTangent()
-    return LinearWeight(parameter("2.weight")).forward(active, bias: parameter("2.bias"))
+  /// Moves a buffer, in a training pass.
+  func move(_ name: String, to value: Tensor) {
+    require(isTraining, "the buffer \(name) moves in training only")
+    parameters.training?.move(prefix + name, to: value.detached)
+  }
+
+  /// In training x with elements as 0, each with the probability `rate`, and the others divided by 1 − rate.
+  ///
+  /// - Parameter place: Where in the encoder.
+  func dropped(_ x: Tensor, rate: Double, _ place: String) -> Tensor {
+    guard let training = parameters.training, rate > 0 else { return x }
+    return x.dropout(rate: Float(rate), key: training.key("dropout \(prefix)\(place)"))
   }
 }
 
-/// The small network of AVDigits: two 3x3 convolutions of 16 and 32 channels with ReLU and 2x2 maximum pooling, the mean
-/// over four quarters of the picture, and a linear map.
-struct ConvolutionEncoder: Encoder {
-  let rows: Int
-  let columns: Int
-  var channels = 1
-  var featureSize = 64
+/// The training passes of one step: where they move buffers, and what is dropped out.
+///
+/// Several passes of one encoder in a step move its buffers one after another, each with a draw of its own.
+final class EncoderTraining {
+  private let random: any StepRandom
+  /// Buffers that moved, by full name.
+  private(set) var buffers: [String: Tensor] = [:]
+  private var counts: [String: Int] = [:]
 
-  private static let widths = (16, 32)
-  var inputShape: [Int] { [rows, columns, channels] }
+  /// - Parameter random: Of the step.
+  init(_ random: any StepRandom) { self.random = random }
 
-  var parameters: [ParameterShape] {
-    let (first, second) = Self.widths
-    let flat = flatSize
-    return [
-      ParameterShape(name: "0.weight", shape: [first, 3, 3, channels], fanIn: 9 * channels),
-      ParameterShape(name: "0.bias", shape: [first], fanIn: 9 * channels),
-      ParameterShape(name: "3.weight", shape: [second, 3, 3, first], fanIn: 9 * first),
-      ParameterShape(name: "3.bias", shape: [second], fanIn: 9 * first),
-      ParameterShape(name: "7.weight", shape: [featureSize, flat], fanIn: flat),
-      ParameterShape(name: "7.bias", shape: [featureSize], fanIn: flat),
-    ]
-  }
+  func move(_ name: String, to value: Tensor) { buffers[name] = value }
 
-  /// What is left of the picture after both poolings is averaged in windows of half its size.
-  private var lastWindow: ImageWindow {
-    ImageWindow(size: (rows / 8, columns / 8), stride: (rows / 8, columns / 8))
-  }
-  private var flatSize: Int {
-    let count = lastWindow.count(onRows: rows / 4, columns: columns / 4)
-    return count.rows * count.columns * Self.widths.1
-  }
-
-  func features(of input: Tensor, _ parameter: (String) -> Tensor) -> Tensor {
-    let around = Convolution(ImageWindow(size: (3, 3), padding: (1, 1)))
-    let half = ImageWindow(size: (2, 2), stride: (2, 2))
-    // The greatest of rectified numbers is the rectified greatest one, of which there are four times fewer.
-    let first = around(input, weight: parameter("0.weight"), bias: parameter("0.bias")).maxPooled(half).relu()
-    let second = around(first, weight: parameter("3.weight"), bias: parameter("3.bias"))
-      .maxPooled(half).relu()
-    let flat = second.averagePooled(lastWindow).reshaped(to: [input.shape[0], flatSize])
-    return LinearWeight(parameter("7.weight")).forward(flat, bias: parameter("7.bias"))
+  /// A key for a kernel that draws by keys: other ones for every purpose and every time it is asked for.
+  func key(_ purpose: String) -> UInt64 {
+    let count = counts[purpose, default: 0]
+    counts[purpose] = count + 1
+    // A draw has 24 bits.
+    let draws = random.uniforms(3, for: "\(purpose) \(count)")
+    return draws.reduce(UInt64(0)) { $0 << 24 ^ UInt64($1 * 16_777_216) }
   }
 }

@@ -181,8 +181,12 @@ enum FusionHead: Sendable, Equatable {
 /// Parameters by name: values, or leaves of a tape.
 struct Parameters {
   private let tensors: [String: Tensor]
+  /// Where encoders note what a training pass moves; nil in evaluation.
+  let training: EncoderTraining?
 
-  init(_ tensors: [String: Tensor]) { self.tensors = tensors }
+  init(_ tensors: [String: Tensor], training: EncoderTraining? = nil) {
+    (self.tensors, self.training) = (tensors, training)
+  }
 
   /// The tensor of a name, which must be there.
   subscript(name: String) -> Tensor {
@@ -195,6 +199,8 @@ struct Parameters {
   func contains(_ name: String) -> Bool { tensors[name] != nil }
   /// All of them.
   var all: [String: Tensor] { tensors }
-  /// The same elements, followed by no tape.
+  /// The same elements, followed by no tape, in evaluation.
   var detached: Parameters { Parameters(tensors.mapValues(\.detached)) }
+  /// The same tensors in evaluation.
+  var evaluating: Parameters { Parameters(tensors) }
 }

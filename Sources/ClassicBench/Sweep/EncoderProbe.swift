@@ -255,7 +255,7 @@ private struct EncoderReader {
       throw SweepError.cannotProbe(
         path: path, reason: "the encoder of \(task.model.names[modality]) gives several vectors for a sample")
     }
-    let names = task.model.encoderNames(modality)
+    let names = task.model.encoderNames(modality) + task.model.bufferNames(modality)
     let set = ParameterSet(names.compactMap { name in task.parameters[name].map { (name, $0) } })
     try set.restore(
       from: SafetensorsFile(path: run.folder.appendingPathComponent(benchmark.testedWeights).path))

@@ -93,7 +93,10 @@ public struct SweepPlan: Sendable {
     let read = try BenchExperiment(
       path: path, bytes: [UInt8](JSONValue.object(experiment).text().utf8), base: base, choices: choices)
     let modalities = read.modalities.map(\.rawValue)
-    (self.experiment, reference) = (experiment, read.reference)
+    // Runs read it from elsewhere: the files of encoders have whole paths then.
+    var stored = experiment
+    if experiment["encoders"] != nil { stored["encoders"] = read.effective["encoders"] }
+    (self.experiment, reference) = (stored, read.reference)
     let methods = (experiment["methods"]?.arrayValue ?? []).compactMap(\.objectValue).filter { method in
       let label = Self.label(method)
       return read.labels.contains(label)

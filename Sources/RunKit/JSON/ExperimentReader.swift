@@ -1,3 +1,5 @@
+public import Foundation
+
 /// Reads a typed experiment, an object of options that people write: every key is checked for kind and range, every
 /// default is noted, and a key that nobody asked for is refused with the nearest one that is known.
 public final class ExperimentReader {
@@ -162,6 +164,32 @@ public final class ExperimentReader {
     values[key] = .object(JSONObject())
     sections.append((key, reader))
     return reader
+  }
+
+  /// A nested object, for which a text can stand; one without keys where there is no value.
+  ///
+  /// - Parameter expand: Gives the object that a text stands for.
+  public func section(
+    _ key: String, text expand: (String) -> JSONObject
+  ) throws(ExperimentError) -> ExperimentReader {
+    guard let text = value(key)?.stringValue else { return try section(key) }
+    let reader = ExperimentReader(path: path, object: expand(text), prefix: prefix + key + ".")
+    values[key] = .object(JSONObject())
+    sections.append((key, reader))
+    return reader
+  }
+
+  /// The place of a file or folder, kept as an absolute path; nil without a value.
+  ///
+  /// - Parameter base: What a relative path begins at.
+  public func place(_ key: String, relativeTo base: URL) throws(ExperimentError) -> URL? {
+    guard has(key) else {
+      values[key] = .null
+      return nil
+    }
+    let url = URL(fileURLWithPath: try string(key), relativeTo: base).standardizedFileURL
+    values[key] = .string(url.path)
+    return url
   }
 
   /// A list of objects, each read by `body`; none without a value.

@@ -44,6 +44,16 @@ public final class ParameterSet: Sendable {
     for (value, tensor) in zip(values, tensors) { Kernels.overwrite(value, with: tensor) }
   }
 
+  /// Takes over the values of some tensors, by name; the others stay.
+  public func assign(_ tensors: [String: Tensor]) {
+    for (name, tensor) in tensors {
+      guard let index = indices[name] else { require(false, "there is no parameter \(name)"); continue }
+      require(
+        tensor.shape == values[index].shape, "a value of shape \(tensor.shape) for \(name)")
+      Kernels.overwrite(values[index], with: tensor)
+    }
+  }
+
   /// Moves every value a share of the way to that of another set: value + share (other − value).
   ///
   /// - Parameter share: From 0 to 1; with share 1 − β this is the exponential moving average of factor β.

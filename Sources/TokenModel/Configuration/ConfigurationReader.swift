@@ -1,4 +1,4 @@
-import Foundation
+public import Foundation
 public import RunKit
 
 /// Typed access to the keys of a `config.json`: each one checked for its kind and range when it is read.
@@ -29,7 +29,7 @@ public struct ConfigurationReader: Sendable {
   /// Reads `config.json` of a folder.
   ///
   /// - Throws: `FileError`, `ConfigurationError.malformed`, `.notAnObject`.
-  init(folder: URL) throws {
+  public init(folder: URL) throws {
     let path = folder.appendingPathComponent("config.json")
     try self.init(path: path.path, bytes: FileReader.bytes(of: path, limit: 16 << 20))
   }

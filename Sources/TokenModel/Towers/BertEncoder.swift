@@ -8,11 +8,17 @@ public import TensorCore
 ///     x = LayerNorm(x + dense(attention(x))),   x = LayerNorm(x + dense(gelu(dense x)))      for each layer
 ///     pooled = tanh(dense x[first])
 ///
-/// Sequences have their own lengths, so there is no padding and no mask. Nothing is dropped out.
+/// Sequences have their own lengths, so there is no padding and no mask. In training the embeddings and the outputs of
+/// both parts of a layer can be dropped out; attention probabilities cannot.
 ///
 /// Source: Devlin et al., "BERT: Pre-training of Deep Bidirectional Transformers for Language Understanding", NAACL 2019,
 /// arXiv:1810.04805; layers as Vaswani et al., 2017, arXiv:1706.03762, section 3.1.
 public struct BertEncoder: Sendable {
+  /// What is dropped out in training: gives a tensor back with some elements as 0.
+  ///
+  /// The place is `embeddings`, or `layer.i.attention` or `layer.i.output`.
+  public typealias Dropping = (_ tensor: Tensor, _ place: String) -> Tensor
+
   /// Sizes and settings of a `bert`, with the defaults of its class: those of BERT-base.
   public struct Configuration: Sendable, Equatable {
     /// Word pieces.
@@ -87,7 +93,9 @@ public struct BertEncoder: Sendable {
       secondNorm = try BertEncoder.norm(weights.under("output"), settings)
     }
 
-    func callAsFunction(_ x: Tensor, _ context: TokenContext, _ settings: Configuration) -> Tensor {
+    func callAsFunction(
+      _ x: Tensor, _ context: TokenContext, _ settings: Configuration, _ place: String, _ dropping: Dropping
+    ) -> Tensor {
       let attention = Attention(
         heads: settings.headCount, keyValueHeads: settings.headCount,
         headSize: settings.hiddenSize / settings.headCount)
@@ -98,8 +106,9 @@ public struct BertEncoder: Sendable {
         queries: query(x, context), keys: key(x, context), values: value(x, context), sequences: sequences,
         mask: .full
       ).output
-      let between = firstNorm(x + output(attended, context))
-      return secondNorm(between + outer(settings.activation(inner(between, context)), context))
+      let between = firstNorm(x + dropping(output(attended, context), place + ".attention"))
+      let fed = outer(settings.activation(inner(between, context)), context)
+      return secondNorm(between + dropping(fed, place + ".output"))
     }
   }
 
@@ -163,8 +172,11 @@ public struct BertEncoder: Sendable {
   /// - Parameters:
   ///   - sequences: Ids of word pieces, `[CLS]` and `[SEP]` included; each at least one and at most `positionCount`.
   ///   - types: For every id the kind of its segment; 0 for all unless given.
+  ///   - dropping: What is dropped out; nothing unless given.
   /// - Returns: `[rows, hidden]`, the sequences one after another.
-  public func hidden(_ sequences: [[Int]], types kinds: [[Int]]? = nil) -> Tensor {
+  public func hidden(
+    _ sequences: [[Int]], types kinds: [[Int]]? = nil, dropping: Dropping = { tensor, _ in tensor }
+  ) -> Tensor {
     let settings = configuration
     let kinds = kinds ?? sequences.map { $0.map { _ in 0 } }
     require(
@@ -179,9 +191,28 @@ public struct BertEncoder: Sendable {
     let places = sequences.flatMap { Array($0.indices) }
     var x =
       words.rows(sequences.flatMap { $0 }) + types.rows(kinds.flatMap { $0 }) + positions.rows(places)
-    x = firstNorm(x)
-    for layer in layers { x = layer(x, context, settings) }
+    x = dropping(firstNorm(x), "embeddings")
+    for (index, layer) in layers.enumerated() {
+      x = layer(x, context, settings, "layer.\(index)", dropping)
+    }
     return x
+  }
+
+  /// The first row of every sequence, `[sequences, hidden]`.
+  ///
+  /// - Parameters:
+  ///   - sequences: As for `hidden`.
+  ///   - types: As for `hidden`.
+  ///   - dropping: As for `hidden`.
+  public func firstRows(
+    _ sequences: [[Int]], types kinds: [[Int]]? = nil, dropping: Dropping = { tensor, _ in tensor }
+  ) -> Tensor {
+    var (starts, start) = ([Int](), 0)
+    for sequence in sequences {
+      starts.append(start)
+      start += sequence.count
+    }
+    return hidden(sequences, types: kinds, dropping: dropping).gatherRows(starts)
   }
 
   /// The first row of every sequence through the pooler, `[sequences, hidden]`, for an encoder that has one.
@@ -189,15 +220,13 @@ public struct BertEncoder: Sendable {
   /// - Parameters:
   ///   - sequences: As for `hidden`.
   ///   - types: As for `hidden`.
-  public func pooled(_ sequences: [[Int]], types kinds: [[Int]]? = nil) -> Tensor {
+  ///   - dropping: As for `hidden`.
+  public func pooled(
+    _ sequences: [[Int]], types kinds: [[Int]]? = nil, dropping: Dropping = { tensor, _ in tensor }
+  ) -> Tensor {
     guard let pooler else { preconditionFailure("pooled rows of a BERT without a pooler") }
-    var (starts, start) = ([Int](), 0)
-    for sequence in sequences {
-      starts.append(start)
-      start += sequence.count
-    }
-    let first = hidden(sequences, types: kinds).gatherRows(starts)
-    let context = TokenContext.rows(lengths: [Int](repeating: 1, count: starts.count), role: .question)
+    let first = firstRows(sequences, types: kinds, dropping: dropping)
+    let context = TokenContext.rows(lengths: [Int](repeating: 1, count: sequences.count), role: .question)
     return Self.hyperbolicTangent(pooler(first, context))
   }
 

@@ -19,8 +19,14 @@ struct BenchCommand: Command {
     refused. A first interrupt saves; --resume goes on.
 
     Presets take the place of a file:
-    avdigits        every method on images and sounds of datasets/avdigits, 10 seeds
-    avdigits-three  the same on images, sounds and written clues
+    avdigits              every method on images and sounds of datasets/avdigits
+    avdigits-three        the same on images, sounds and written clues
+    avdigits-transformer  images and sounds, transformers as encoders
+    cremad-resnet18, kinetics-sounds-resnet18, vggsound-resnet18,
+    balancedav-resnet18, ucf101-resnet18, food101-resnet18-bert,
+    food101-vit-bert, mosei-transformer, mosei-transformer-corrected
+                          a data set in packed/NAME and its encoders, trained
+                          as in the benchmark's paper (Documentation/Encoders.md)
 
     Over a grid of settings, in several processes: bench sweep. What comes out of
     either: bench table, bench plot, bench balance and bench probe.

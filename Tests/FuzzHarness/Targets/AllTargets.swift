@@ -72,6 +72,7 @@ extension FuzzTarget {
     "ClassicDataError": "speaks of well-formed data that a benchmark cannot use; ClassicDataTests",
     "PackedDataError": "speaks of folders of a benchmark, which the harness does not know; PackedDataTests",
     "PackingError": "speaks of data sets that cannot be packed; DataLayoutTests, PackedDataTests",
+    "EncoderError": "speaks of encoders named in an experiment; EncoderChoiceTests",
     "SyntheticError": "speaks of amounts on the command line; SyntheticDataTests",
     "MeasurementError": "speaks of a run whose samples were all skipped; AttentionCommandTests",
   ]

@@ -8,7 +8,7 @@ import RunKit
 ///
 /// A first line of `text`, `label` and `Image_path` names the columns; without one the column that ends like a picture is
 /// the name, and of the others the one that names a folder of `images/train` is the label. A title loses a leading "RT",
-/// addresses and "#". It is stored as text; there is no encoder for it yet.
+/// addresses and "#". It is stored as text.
 ///
 /// Source: Wang et al., "Recipe Recognition with Large Multimodal Food Dataset", ICMEW 2015; lists and cleaning as in the
 /// benchmark of arXiv:2502.10816.

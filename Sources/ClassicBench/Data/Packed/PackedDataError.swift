@@ -82,7 +82,7 @@ public enum PackedDataError: DescribedError {
       "pack the data set again, or copy the folder again from its source"
     case .unknownModality: "change the modalities of the experiment"
     case .noEncoder:
-      "vectors, spectrograms and single pictures have encoders: name other modalities, or pack with '--frames 1'"
+      "name an encoder for it in 'encoders' of the experiment: resnet18 or vit for frames, transformer for sequences, bert for text"
     case .emptySplit: "pack the data set again with samples for every split; '--validation' makes one"
     }
   }

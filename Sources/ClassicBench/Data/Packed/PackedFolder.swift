@@ -137,8 +137,8 @@ public struct PackedFolder: Sendable {
 
   /// The data of some modalities for a benchmark.
   ///
-  /// - Throws: `PackedDataError.unknownModality`, `.noEncoder`, `.emptySplit`.
-  func data(_ wanted: [Modality]) throws -> ClassicData {
+  /// - Throws: `PackedDataError.unknownModality`, `.noEncoder`, `.emptySplit`, and as `EncoderChoice.prepared(for:)`.
+  func data(_ wanted: [Modality], _ encoders: EncoderChoices = .standard) throws -> ClassicData {
     let known = manifest.modalities.map(\.name)
     let chosen = try wanted.map { modality in
       guard let entry = manifest.modalities.first(where: { $0.name == modality.rawValue }) else {
@@ -146,32 +146,63 @@ public struct PackedFolder: Sendable {
       }
       return entry
     }
-    let encoders = try chosen.map(encoder)
+    let prepared = try encoders.prepared(for: chosen.map(input))
     for split in manifest.splits where split.ids.isEmpty {
       throw PackedDataError.emptySplit(path: url.path, split: split.name)
     }
-    let splits = manifest.splits.indices.map { index in
+    let splits = try manifest.splits.indices.map { index in
       ClassicSplit(
-        rows: chosen.map { PackedRows($0, shards[index].compactMap { [name = $0.name] in $0[name] }) },
+        rows: try zip(chosen, prepared).map { try rows($0, of: index, for: $1) },
         labels: manifest.splits[index].labels)
     }
+    let hashes =
+      [(Self.manifestName, JSONValue.string(manifestHash))] + (try EncoderChoices.hashes(prepared, wanted))
     return ClassicData(
-      name: manifest.name, modalities: wanted, encoders: encoders, classes: manifest.classes,
-      training: splits[0], validation: splits[1], test: splits[2],
-      hashes: JSONObject([(Self.manifestName, .string(manifestHash))]))
+      name: manifest.name, modalities: wanted, encoders: prepared.map(\.encoder), classes: manifest.classes,
+      training: splits[0], validation: splits[1], test: splits[2], hashes: JSONObject(hashes))
   }
 
-  /// What turns a modality into features: an MLP for vectors, two convolutions for pictures and spectrograms.
-  private func encoder(_ modality: PackedModality) throws -> any Encoder {
-    let shape = modality.inputShape
-    if modality.kind == .features, shape.count == 1 {
-      return MLPEncoder(inputSize: shape[0], hiddenSize: 64, featureSize: 64)
+  /// What an encoder can be chosen by.
+  private func input(_ modality: PackedModality) throws -> ModalityInput {
+    let form: ModalityInput.Form
+    switch modality.kind {
+    case .pictures: form = .numbers(modality.inputShape, stepsAreColumns: false)
+    case .features:
+      // The rows of log-mel energies are steps, the columns of a spectrogram.
+      let isSpectrogram = manifest.recipe["sound"] == .string(DataRecipe.Sound.logSpectrogram.rawValue)
+      form = .numbers(modality.inputShape, stepsAreColumns: isSpectrogram)
+    case .sequence:
+      let offsets = try shards.indices.flatMap { try sequences(modality.name, of: $0).map(\.offsets) }
+      let longest = offsets.flatMap { zip($0, $0.dropFirst()).map { $1 - $0 } }.max() ?? 1
+      form = .sequence(size: modality.shape[0], longest: max(1, longest))
+    case .text: form = .text(words: [:])
     }
-    // Two poolings and a mean over quarters need eight rows and columns.
-    if modality.isFixed, shape.count == 3, shape[0] >= 8, shape[1] >= 8 {
-      return ConvolutionEncoder(rows: shape[0], columns: shape[1], channels: shape[2])
+    return ModalityInput(path: url.path, name: modality.name, form: form, summary: modality.summary)
+  }
+
+  /// The tensors of samples of different lengths in the shards of a split, and where each sample begins.
+  private func sequences(_ name: String, of split: Int) throws -> [(values: StoredTensor, offsets: [Int])] {
+    try shards[split].map { file in
+      (try file.tensor(name), try file.tensor(Self.offsets(name)).integers())
     }
-    throw PackedDataError.noEncoder(path: url.path, modality: modality.name, summary: modality.summary)
+  }
+
+  /// The inputs of one modality of a split.
+  private func rows(
+    _ modality: PackedModality, of split: Int, for encoder: PreparedEncoder
+  ) throws -> any SampleRows {
+    if modality.isFixed {
+      return PackedRows(modality, shards[split].compactMap { $0[modality.name] })
+    }
+    let sequences = try sequences(modality.name, of: split)
+    if modality.kind == .sequence { return SequenceRows(sequences, shape: encoder.encoder.inputShape) }
+    let texts = sequences.flatMap { values, offsets in
+      zip(offsets, offsets.dropFirst()).map { String(decoding: values.slice($0..<$1).bytes(), as: UTF8.self) }
+    }
+    guard case .tokens(let tokens) = encoder.text else {
+      throw PackedDataError.noEncoder(path: url.path, modality: modality.name, summary: modality.summary)
+    }
+    return HeldRows(try tokens.inputs(texts))
   }
 }
 
