@@ -220,7 +220,8 @@ final class MethodTableTests: XCTestCase {
 
   private static let ending = """
 
-    RollingQ, a method for fine-tuning language models, has [a page of its own](rollingq.md).
+    RollingQ, a method for fine-tuning language models, has [a page of its own](rollingq.md). Methods of different stages
+    [compose](composed.md).
 
     """
 

@@ -10,6 +10,8 @@ struct BenchCommand: Command {
   static let discussion = """
     list shows every method with the part of training it changes and its source;
     reconstructions, whose papers' own formulas were not recovered, are marked.
+    Methods of different stages can be composed: an experiment may name
+    opm+ogm-ge.
 
     run EXPERIMENT trains every method of a JSON file with every seed and compares
     them on the test split: accuracy with its spread over seeds, each modality
@@ -150,6 +152,8 @@ struct BenchCommand: Command {
       table.append([entry.id, entry.name, entry.stage.rawValue, source])
     }
     try console.write(table.text)
+    try console.line()
+    try console.write(MethodCatalog.compositionText)
     return .success
   }
 
@@ -223,6 +227,10 @@ struct BenchCommand: Command {
         cells.titles.enumerated().map { $0.offset == 0 ? .text($0.element) : .number($0.element) })
       for row in cells.rows { table.append(row) }
       try console.write(table.text)
+      for further in [comparison.costs?.printed, comparison.robustness].compactMap(\.self) {
+        try console.line()
+        try console.write(BenchTableCommand.text(further))
+      }
     }
     return .success
   }
