@@ -21,8 +21,8 @@ struct BenchTableCommand: Command {
 
     Gop and x joint are the work of a training in nominal operations and in
     multiples of joint's; a table by stage follows. --corrupted shows in place of
-    all this what is left of the accuracy with one modality missing, noisy or of another
-    sample.
+    all this what is left of the accuracy with one modality missing, noisy or of
+    another sample.
 
     Several folders are data sets: a table of each, then the means of all with mean
     ranks and the signed-rank test of Wilcoxon over data sets, corrected by Holm.
