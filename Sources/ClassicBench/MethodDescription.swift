@@ -39,4 +39,6 @@ public enum MethodStage: String, Sendable, CaseIterable {
   case objective
   /// How gradients become steps.
   case optimization
+  /// Parts of several of these.
+  case composed
 }

@@ -24,7 +24,8 @@ final class HandMadeRuns {
   /// Adds a run: which samples are right with both, with the image alone and with the sound alone.
   func add(
     _ label: String, seed: Int, _ right: String, image: String? = nil, audio: String? = nil,
-    settings: [SweepSetting] = [], validation: Double = 0.5, method: String? = nil, hash: String = "a"
+    settings: [SweepSetting] = [], validation: Double = 0.5, method: String? = nil, hash: String = "a",
+    operations: Int? = nil, robustness: RobustnessScores? = nil
   ) throws {
     let none = String(repeating: "0", count: right.count)
     let sets = [none, image ?? none, audio ?? none, right]
@@ -43,9 +44,16 @@ final class HandMadeRuns {
       "subset_accuracy": .array(values.map(JSONValue.number)), "confusion": [[1, 0], [0, 1]],
       "subset_correct": .array(sets.map(JSONValue.string)),
     ]
+    var members = result.objectValue ?? JSONObject()
+    if let operations {
+      members["operations"] = [
+        "forward": .integer(operations), "backward": 0, "between_epochs": 0, "teachers": 0, "samples": 1,
+      ]
+    }
+    if let robustness { members["robustness"] = robustness.json }
     let folder = SweepIndex.place(run.run.name, in: url)
     try FileManager.default.createDirectory(at: folder, withIntermediateDirectories: true)
-    try write(result, folder, "result.json")
+    try write(.object(members), folder, "result.json")
     try write(["sha256": ["test": .string(hash)]], folder, "config.json")
     try write(["status": "complete"], folder, "run.json")
   }

@@ -223,7 +223,8 @@ final class MethodTableTests: XCTestCase {
 
   private static let ending = """
 
-    RollingQ is a method of `mmprobe finetune` too; its page tells of both.
+    RollingQ is a method of `mmprobe finetune` too; its page tells of both. Methods of different stages
+    [compose](composed.md).
 
     """
 

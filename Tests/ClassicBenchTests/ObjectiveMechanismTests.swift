@@ -151,6 +151,40 @@ final class ObjectiveMechanismTests: XCTestCase {
     }
   }
 
+  /// The bi-level step follows the slope of the held-out loss by α after one plain step, which central differences know too,
+  /// and stays within its bounds.
+  func testLFMLearnsItsWeightOnHeldOutSamples() throws {
+    var options = LFM.Options()
+    (options.schedule, options.weightRate, options.bilevelSamples) = (.bilevel, 3, 12)
+    let method = LFM(options)
+    let toy = toy(method)
+    // Held-out samples are of other noise; the order of a batch does not matter.
+    let held = ToyModel.batch(seed: 5)
+    let services = ToyServices(toy, batch, held: held)
+    try method.epochStart(0, services)
+    XCTAssertEqual(method.weight(epoch: 0), 0.95)
+    func moved(_ weight: Double) -> Double {
+      var options = LFM.Options()
+      (options.schedule, options.fixedWeight) = (.fixed, weight)
+      let step = toy.step(batch, method: LFM(options))
+      let shifted = ToyModel(method, strengths: [3, 0.3], noise: 0.1)
+      shifted.values = toy.values
+      shifted.descend(step, rate: 0.1)
+      return shifted.step(held, method: Joint()).total
+    }
+    let slope = (moved(0.95 + 0.05) - moved(0.95 - 0.05)) / 0.1
+    XCTAssertGreaterThan(abs(slope), 1e-3)
+    try method.epochStart(1, services)
+    let expected = min(0.95, max(0.05, 0.95 - 3 * slope))
+    XCTAssertEqual(method.weight(epoch: 1), expected, accuracy: 0.02 * 3 * abs(slope))
+    XCTAssertEqual(toy.step(batch).losses[0].weight, method.weight(epoch: 1))
+    for epoch in 2..<60 { try method.epochStart(epoch, services) }
+    XCTAssertTrue(LFM.bounds.contains(method.weight(epoch: 60)))
+    let again = LFM(options)
+    again.state = method.state
+    XCTAssertEqual(again.weight(epoch: 60), method.weight(epoch: 60))
+  }
+
   /// Once the better branch is the anchor it stands still, and only it has a say in how the other learns.
   func testUDIFreezesTheAnchorAndGuidesTheOther() throws {
     for complementarity in [UDI.Complementarity.vCLUB, .correlation] {

@@ -53,10 +53,13 @@ struct SmallTask {
   }
 
   /// A training of a method.
-  func task(_ method: any ImbalanceMethod) throws -> ClassicTask {
+  func task(
+    _ method: any ImbalanceMethod, change: (inout TrainingPlan) -> Void = { _ in }
+  ) throws -> ClassicTask {
     var plan = TrainingPlan()
     (plan.epochs, plan.batchSize, plan.learningRate, plan.heldOutShare) = (epochs, batchSize, 0.05, 0.2)
     plan.weightDecay = weightDecay
+    change(&plan)
     let samples = hasPictures ? 48 : samples
     return try ClassicTask(
       data: (split(samples: samples, seed: 5), split(samples: 24, seed: 7)), model: model, method: method,
@@ -84,6 +87,8 @@ struct SmallTask {
     amco.rampEpochs = 2
     var contrastive = LFM.Options()
     contrastive.matching = .contrastive
+    var bilevel = LFM.Options()
+    (bilevel.schedule, bilevel.weightRate) = (.bilevel, 20)
     let teachers = Dictionary(
       uniqueKeysWithValues: model.initialParameters(seed: 9).map { ($0.name, $0.value) })
     return [
@@ -93,7 +98,8 @@ struct SmallTask {
       Entry("amco") { [amco] in AMCo(amco) }, Entry("mmcosine") { MMCosine() },
       Entry("umt") { UMT(teachers: teachers) }, Entry("mbsd") { MBSD() }, Entry("cml") { CML() },
       Entry("mmpareto") { MMPareto() }, Entry("lfm") { LFM() },
-      Entry("lfm", "contrastive") { [contrastive] in LFM(contrastive) }, Entry("mlb") { MLB() },
+      Entry("lfm", "contrastive") { [contrastive] in LFM(contrastive) },
+      Entry("lfm", "bilevel") { [bilevel] in LFM(bilevel) }, Entry("mlb") { MLB() },
       Entry("rollingq") { RollingQ() },
     ]
   }
@@ -139,8 +145,11 @@ struct SmallTask {
 
   /// Trains to the end.
   @discardableResult
-  func finish(_ entry: Entry, in folder: RunFolder, saveInterval: Int = 1000) throws -> ClassicTask {
-    let task = try task(entry.make())
+  func finish(
+    _ entry: Entry, in folder: RunFolder, saveInterval: Int = 1000,
+    change: (inout TrainingPlan) -> Void = { _ in }
+  ) throws -> ClassicTask {
+    let task = try task(entry.make(), change: change)
     var options = task.driverOptions
     options.saveInterval = saveInterval
     let driver = try StepDriver(task, optimizer: task.makeOptimizer(), options: options, folder: folder)
@@ -167,11 +176,18 @@ struct SmallTask {
     func write(_ parameters: ParameterSet, to folder: RunFolder, under name: String) throws {
       try task.write(parameters, to: folder, under: name)
     }
+    func buffers(prefix: String) throws -> [StoredTensor] { try task.buffers(prefix: prefix) }
+    func restoreBuffers(from file: SafetensorsFile, prefix: String) throws {
+      try task.restoreBuffers(from: file, prefix: prefix)
+    }
   }
 
   /// Trains from where the folder stands, a save after every step, until so many steps are done.
-  func stop(_ entry: Entry, after steps: Int, in folder: RunFolder) throws {
-    let task = try task(entry.make())
+  func stop(
+    _ entry: Entry, after steps: Int, in folder: RunFolder,
+    change: (inout TrainingPlan) -> Void = { _ in }
+  ) throws {
+    let task = try task(entry.make(), change: change)
     var options = task.driverOptions
     options.saveInterval = 1
     let driver = try StepDriver(

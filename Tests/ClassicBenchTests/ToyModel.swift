@@ -134,6 +134,13 @@ final class ToyServices: TrainingServices {
   }
   func trainingFeatures(_ indices: [Int]) -> [Tensor] { features(batch).map { $0.gatherRows(indices) } }
   func heldOutFeatures() -> [Tensor] { features(held) }
+  private func part(_ batch: ClassicBatch, _ indices: [Int]) -> ClassicBatch {
+    ClassicBatch(
+      inputs: batch.inputs.map { $0.gatherRows(indices) }, labels: indices.map { batch.labels[$0] })
+  }
+  func trainingBatch(_ indices: [Int]) -> ClassicBatch { part(batch, indices) }
+  func heldOutBatch(_ indices: [Int]) -> ClassicBatch { part(held, indices) }
+  var learningRate: Double { 0.1 }
   func soloLosses(head: Int, epochs: Int) throws -> SoloLosses { solo(head) }
 }
 

@@ -57,6 +57,38 @@ final class BenchCommandTests: XCTestCase {
     XCTAssertTrue(again.errors.contains("done before"), again.errors)
   }
 
+  func testComposedMethodsTheirWorkAndCorruptedModalities() throws {
+    let folder = try TemporaryFolder()
+    let path = try experiment(
+      folder, #"{"id": "joint"}, {"id": "opm+mmpareto", "opm": {"warmup_epochs": 0}}"#)
+    let run = folder.path("run")
+    let text = try Program.succeed(["bench", "run", path, "-o", run, "-q"]).output
+    for word in ["Gop", "x joint", "composed", "corrupted", "noise 0.5"] {
+      XCTAssertTrue(text.contains(word), "\(word): \(text)")
+    }
+    func document(_ name: String) throws -> JSONValue {
+      try JSONValue(parsing: [UInt8](Data(contentsOf: URL(fileURLWithPath: run + "/" + name))))
+    }
+    let rows = try XCTUnwrap(document("results.json")["methods"]?.arrayValue)
+    XCTAssertEqual(rows[1]["label"]?.stringValue, "opm+mmpareto")
+    let ratio = try XCTUnwrap(rows[1]["operations_ratio"]?.doubleValue)
+    XCTAssertTrue((1.5...2).contains(ratio), "\(ratio)")
+    let result = try document("runs/opm+mmpareto-seed1/result.json")
+    XCTAssertEqual(result["method"]?.stringValue, "opm+mmpareto")
+    XCTAssertEqual(result["operations"]?["teachers"]?.intValue, 0)
+    XCTAssertEqual(result["robustness"]?["modalities"]?.arrayValue?.count, 2)
+    let epochs = run + "/runs/joint-seed0/epochs.csv"
+    XCTAssertTrue(
+      String(decoding: try Data(contentsOf: URL(fileURLWithPath: epochs)), as: UTF8.self)
+        .contains("validation.accuracy"))
+    let table = try Program.succeed(["bench", "table", run, "--corrupted"]).output
+    XCTAssertTrue(table.contains("shuffled"), table)
+    XCTAssertEqual(
+      try Program.run(["bench", "table", run, "--corrupted", "--format", "csv"]).status,
+      ExitStatus.usage.rawValue)
+    XCTAssertTrue(try Program.succeed(["bench", "list"]).output.contains("\"opm+ogm-ge\""))
+  }
+
   func testThreadsChangeNoByte() throws {
     let folder = try TemporaryFolder()
     let path = try experiment(folder, #"{"id": "joint"}, {"id": "agm"}, {"id": "mmpareto"}"#)
@@ -77,7 +109,7 @@ final class BenchCommandTests: XCTestCase {
           Program.succeed(["bench", "run", "--preset", preset, "--data", data, "--dry-run", "--json"]).output
             .utf8))
       XCTAssertEqual(plan["seeds"]?.arrayValue?.count, 10)
-      XCTAssertEqual(plan["methods"]?.arrayValue?.count, 25 + width)
+      XCTAssertEqual(plan["methods"]?.arrayValue?.count, 26 + width)
       let quick = try JSONValue(
         parsing: [UInt8](
           Program.succeed([
@@ -94,6 +126,8 @@ final class BenchCommandTests: XCTestCase {
       (#"{"id": "ogn"}"#, "", .data, "\"ogm\""),
       (#"{"id": "ogm", "alpah": 1}"#, "", .data, "\"alpha\""),
       (#"{"id": "ogm", "alpha": -1}"#, "", .data, "alpha"),
+      (#"{"id": "opm+ogm", "ogm": {"alpah": 1}}"#, "", .data, "\"alpha\""),
+      (#"{"id": "cml+agm"}"#, "", .unsupported, "a loss of its own"),
       (#"{"id": "joint"}, {"id": "joint"}"#, "", .data, "label"),
       (#"{"id": "joint", "label": "../x"}"#, "", .data, "letters"),
       (#"{"id": "joint"}"#, #""reference": "none","#, .data, "reference"),

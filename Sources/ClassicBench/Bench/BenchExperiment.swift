@@ -15,6 +15,15 @@ import TokenModel
 /// | `reference` | the label that others are compared with; the first method unless given |
 /// | `training` | `epochs`, `batch_size`, `learning_rate`, `momentum`, `weight_decay`, `decay_interval`, `decay_factor`, `patience`, `held_out_share`, `selection`, `augmentation` |
 ///
+/// A method `opm+ogm-ge` is composed of several, each of which has its options under its own name. Further keys of
+/// `training`:
+///
+/// | key | meaning |
+/// | --- | --- |
+/// | `accumulation` | batches whose mean gradient is one step of the optimizer |
+/// | `apply_to` | `grad`: coefficients of methods multiply gradients; `update`: the step that comes of them |
+/// | `class_weights` | what samples of each class count in a mean, in the order of classes; or `balanced`, n / (C n_c) |
+///
 /// `selection` says which weights are tested: those of the best `validation` accuracy (the default), or the `last`.
 public struct BenchExperiment {
   /// The heads that an experiment can ask for.
@@ -107,7 +116,8 @@ public struct BenchExperiment {
         "methods", found: "two of \(twice.inQuotes)", expected: "a label of its own for each")
     }
     if let odd = labels.first(where: { !Self.isPlain($0) }) {
-      throw reader.impossible("methods", found: odd.inQuotes, expected: "labels of letters, digits, - and _")
+      throw reader.impossible(
+        "methods", found: odd.inQuotes, expected: "labels of letters, digits, -, _ and +")
     }
     for label in choices.labels ?? [] where !labels.contains(label) {
       throw BenchError.unknownMethod(
@@ -132,8 +142,7 @@ public struct BenchExperiment {
     !label.isEmpty
       && label.utf8.allSatisfy { byte in
         UInt8(ascii: "a")...UInt8(ascii: "z") ~= byte || UInt8(ascii: "A")...UInt8(ascii: "Z") ~= byte
-          || UInt8(ascii: "0")...UInt8(ascii: "9") ~= byte || byte == UInt8(ascii: "-")
-          || byte == UInt8(ascii: "_")
+          || UInt8(ascii: "0")...UInt8(ascii: "9") ~= byte || "-_+".utf8.contains(byte)
       }
   }
 
@@ -150,6 +159,14 @@ public struct BenchExperiment {
     plan.heldOutShare = try reader.number("held_out_share", in: 0.01...0.9, default: plan.heldOutShare)
     plan.selection = try reader.choice("selection", default: plan.selection)
     plan.augments = try reader.bool("augmentation", default: plan.augments)
+    plan.accumulation = try reader.integer("accumulation", in: 1...10_000, default: plan.accumulation)
+    plan.coefficients = try reader.choice("apply_to", default: plan.coefficients)
+    if plan.coefficients == .update && plan.accumulation > 1 {
+      throw reader.impossible(
+        "apply_to", found: "update with accumulation", expected: "grad, or an accumulation of 1")
+    }
+    let weights = try reader.optionalNumbers("class_weights", in: 0...1e6, orOneOf: ["balanced"])
+    plan.classWeights = weights.map { $0.word == nil ? .given($0.numbers) : .balanced }
     return plan
   }
 }

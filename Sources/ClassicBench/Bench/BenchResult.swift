@@ -33,13 +33,20 @@ public struct BenchResult: Equatable, Sendable {
   public let confusion: [[Int]]
   /// Whether each test sample is right with a set of modalities, `[set][sample]`, in the order of `subsetAccuracies`.
   public let subsetCorrect: [[Bool]]
+  /// Operations of the training; nil in results of versions that did not count them.
+  public let operations: TrainingOperations?
+  /// Accuracy while a modality is missing or corrupted; nil in results of versions that did not measure it.
+  public let robustness: RobustnessScores?
   /// Whether each test sample is right with all modalities.
   public var correct: [Bool] { subsetCorrect.last ?? [] }
 
   init(
     label: String, method: String, seed: Int, modalities: [String], steps: Int, bestStep: Int,
-    validationAccuracy: Double, _ evaluation: Evaluation
+    validationAccuracy: Double, operations: TrainingOperations,
+    _ measured: (scores: Evaluation, robustness: RobustnessScores)
   ) {
+    let evaluation = measured.scores
+    (self.operations, robustness) = (operations, measured.robustness)
     (self.label, self.method, self.seed, self.modalities) = (label, method, seed, modalities)
     (self.steps, self.bestStep, self.validationAccuracy) = (steps, bestStep, validationAccuracy)
     accuracy = evaluation.scores.accuracy
@@ -56,17 +63,19 @@ public struct BenchResult: Equatable, Sendable {
   /// As it is written.
   var json: JSONValue {
     func numbers(_ values: [Double]) -> JSONValue { .array(values.map { JSONValue($0) }) }
-    return .object(
-      JSONObject([
-        ("label", .string(label)), ("method", .string(method)), ("seed", .integer(seed)),
-        ("modalities", .array(modalities.map(JSONValue.string))), ("steps", .integer(steps)),
-        ("best_step", .integer(bestStep)), ("validation_accuracy", JSONValue(validationAccuracy)),
-        ("accuracy", JSONValue(accuracy)), ("macro_f1", JSONValue(macroF1)),
-        ("unimodal_accuracy", numbers(unimodalAccuracies)), ("shapley", numbers(contributions)),
-        ("imbalance", JSONValue(imbalance)), ("subset_accuracy", numbers(subsetAccuracies)),
-        ("confusion", .array(confusion.map { .array($0.map(JSONValue.integer)) })),
-        ("subset_correct", .array(subsetCorrect.map(Self.text))),
-      ]))
+    var all = JSONObject([
+      ("label", .string(label)), ("method", .string(method)), ("seed", .integer(seed)),
+      ("modalities", .array(modalities.map(JSONValue.string))), ("steps", .integer(steps)),
+      ("best_step", .integer(bestStep)), ("validation_accuracy", JSONValue(validationAccuracy)),
+      ("accuracy", JSONValue(accuracy)), ("macro_f1", JSONValue(macroF1)),
+      ("unimodal_accuracy", numbers(unimodalAccuracies)), ("shapley", numbers(contributions)),
+      ("imbalance", JSONValue(imbalance)), ("subset_accuracy", numbers(subsetAccuracies)),
+      ("confusion", .array(confusion.map { .array($0.map(JSONValue.integer)) })),
+      ("subset_correct", .array(subsetCorrect.map(Self.text))),
+    ])
+    if let operations { all["operations"] = operations.json }
+    if let robustness { all["robustness"] = robustness.json }
+    return .object(all)
   }
 
   /// A digit for each sample.
@@ -94,6 +103,8 @@ public struct BenchResult: Equatable, Sendable {
     (unimodalAccuracies, contributions, self.imbalance) = (unimodal, shapley, imbalance)
     subsetAccuracies = subsets
     confusion = value["confusion"]?.arrayValue?.map { $0.arrayValue?.compactMap(\.intValue) ?? [] } ?? []
+    operations = value["operations"].flatMap { TrainingOperations($0) }
+    robustness = value["robustness"].flatMap { RobustnessScores($0) }
     subsetCorrect = bits.map { $0.utf8.map { $0 == UInt8(ascii: "1") } }
   }
 }
@@ -118,6 +129,8 @@ public struct BenchComparison {
     public let contributions: [Double]
     /// Mean I.
     public let imbalance: Double
+    /// Mean operations of a training; nil where they are not known.
+    public let operations: Double?
     /// The difference of accuracy from the reference with its interval; nil for the reference itself.
     public let difference: ConfidenceInterval?
     /// For each seed the exact P of McNemar's test against the reference, adjusted over methods by Holm; nil for the
@@ -131,6 +144,10 @@ public struct BenchComparison {
   public let modalities: [String]
   /// What rows are compared with.
   public let reference: String
+  /// Work by row and by stage; nil where no run knows its operations.
+  public let costs: OperationTable?
+  /// Accuracy while a modality is missing or corrupted; nil where no run has it.
+  public let robustness: PrintedTable?
 
   /// - Parameters:
   ///   - labels: In the order of rows.
@@ -140,6 +157,9 @@ public struct BenchComparison {
     modalities = results.first?.modalities ?? []
     let base = results.filter { $0.label == reference }.sorted { $0.seed < $1.seed }
     let others = labels.filter { $0 != reference }
+    let runs = labels.map { label in (label: label, results: results.filter { $0.label == label }) }
+    costs = OperationTable(runs)
+    robustness = RobustnessScores.table(runs)
     // One family of tests for each seed.
     var adjusted: [String: Double] = [:]
     for (index, run) in base.enumerated() {
@@ -176,7 +196,7 @@ public struct BenchComparison {
       label: label, seeds: runs.count, accuracy: center, deviation: deviation,
       macroF1: mean(runs.map(\.macroF1)),
       unimodalAccuracies: means(\.unimodalAccuracies), contributions: means(\.contributions),
-      imbalance: mean(runs.map(\.imbalance)),
+      imbalance: mean(runs.map(\.imbalance)), operations: OperationTable.mean(runs),
       difference: isComparable
         ? PairedBootstrap().interval(runs.map(\.correct), base.map(\.correct)) : nil,
       largestP: isReference ? nil : largestP)
@@ -190,7 +210,9 @@ public struct BenchComparison {
         "label": .string(row.label), "seeds": .integer(row.seeds), "accuracy": JSONValue(row.accuracy),
         "accuracy_sd": JSONValue(row.deviation), "macro_f1": JSONValue(row.macroF1),
         "unimodal_accuracy": numbers(row.unimodalAccuracies), "shapley": numbers(row.contributions),
-        "imbalance": JSONValue(row.imbalance), "difference": JSONValue(row.difference?.estimate),
+        "imbalance": JSONValue(row.imbalance), "operations": JSONValue(row.operations),
+        "operations_ratio": JSONValue(costs?.ratio(row.label)),
+        "difference": JSONValue(row.difference?.estimate),
         "difference_low": JSONValue(row.difference?.lower),
         "difference_high": JSONValue(row.difference?.upper),
         "largest_p": JSONValue(row.largestP),
@@ -208,13 +230,14 @@ public struct BenchComparison {
     let titles =
       ["method", "seeds", "accuracy", "sd", "macro F1"] + modalities.map { "alone " + $0 }
       + modalities.map { "phi " + $0 } + ["I", "vs " + reference, "95 % low", "high", "p (max)"]
+      + OperationTable.titles
     let cells = rows.map { row in
       [row.label, "\(row.seeds)", percent(row.accuracy), percent(row.deviation), percent(row.macroF1)]
         + row.unimodalAccuracies.map(percent) + row.contributions.map(percent)
         + [
           percent(row.imbalance), percent(row.difference?.estimate), percent(row.difference?.lower),
           percent(row.difference?.upper), row.largestP.map { Decimals.text($0, places: 3) } ?? "",
-        ]
+        ] + OperationTable.cells(row.operations, ratio: costs?.ratio(row.label), nothing: "")
     }
     return (titles, cells)
   }

@@ -135,13 +135,15 @@ public struct Benchmark {
     for seed in experiment.seeds {
       for choice in experiment.methods {
         var ingredients = MethodCatalog.Ingredients()
+        var spent = 0
         if choice.needsTeachers {
           guard let teachers = try teachers(seed, in: folder, mode, progress) else { return .stopped }
-          ingredients.teachers = teachers
+          (ingredients.teachers, spent) = teachers
         }
         guard
           let result = try single(
-            choice.make(ingredients), label: choice.label, seed: seed, in: folder, mode, progress)
+            choice.make(ingredients), label: choice.label, seed: seed, in: folder, mode, teachers: spent,
+            progress)
         else { return .stopped }
         results.append(result)
       }
@@ -152,15 +154,16 @@ public struct Benchmark {
     return .complete(results)
   }
 
-  /// Encoders of unimodal runs of a seed, trained if they are not there.
+  /// Encoders of unimodal runs of a seed, trained if they are not there, and the operations of their training.
   private func teachers(
     _ seed: Int, in folder: RunFolder, _ mode: RunFolder.Mode, _ progress: (Event) -> Void
-  ) throws -> [String: Tensor]? {
+  ) throws -> (encoders: [String: Tensor], operations: Int)? {
     let label = "teachers"
-    guard try single(UnimodalEnsemble(), label: label, seed: seed, in: folder, mode, progress) != nil else {
-      return nil
-    }
-    return try encoders(of: Self.place(label, seed, folder), seed: seed)
+    guard
+      let result = try single(UnimodalEnsemble(), label: label, seed: seed, in: folder, mode, progress)
+    else { return nil }
+    let encoders = try encoders(of: Self.place(label, seed, folder), seed: seed)
+    return (encoders, result.operations?.total ?? 0)
   }
 
   /// The encoders of a finished run of the unimodal ensemble.
@@ -183,17 +186,21 @@ public struct Benchmark {
   /// One run; nil if it was stopped.
   private func single(
     _ method: any ImbalanceMethod, label: String, seed: Int, in parent: RunFolder, _ mode: RunFolder.Mode,
-    _ progress: (Event) -> Void
+    teachers: Int = 0, _ progress: (Event) -> Void
   ) throws -> BenchResult? {
     // A folder may be shared by methods: teachers are trained once for each seed.
     let mode = label == "teachers" && mode == .fresh ? .resume : mode
-    return try single(method, label: label, seed: seed, at: Self.place(label, seed, parent), mode, progress)
+    return try single(
+      method, label: label, seed: seed, at: Self.place(label, seed, parent), mode, teachers: teachers,
+      progress)
   }
 
   /// One run in a folder of its own; nil if it was stopped.
+  ///
+  /// - Parameter teachers: Operations of the runs that it learns from.
   func single(
     _ method: any ImbalanceMethod, label: String, seed: Int, at place: URL, _ mode: RunFolder.Mode,
-    _ progress: (Event) -> Void
+    teachers: Int = 0, _ progress: (Event) -> Void
   ) throws -> BenchResult? {
     var configuration = configuration
     configuration["label"] = .string(label)
@@ -225,9 +232,13 @@ public struct Benchmark {
     }
     let chosen = try tested(task, folder)
     let evaluation = task.evaluation(of: data.test, chosen)
+    var operations = task.operations
+    operations.teachers = teachers
     let result = BenchResult(
-      label: label, method: type(of: method).id, seed: seed, modalities: task.model.names, steps: steps,
-      bestStep: driver.best?.step ?? steps, validationAccuracy: driver.best?.value ?? 0, evaluation)
+      label: label, method: method.identifier, seed: seed, modalities: task.model.names, steps: steps,
+      bestStep: driver.best?.step ?? steps, validationAccuracy: driver.best?.value ?? 0,
+      operations: operations, evaluation)
+    try folder.write(EpochTable.csv(of: folder), to: EpochTable.fileName)
     try folder.write(result.json, to: BenchResult.fileName)
     try folder.finish(
       .complete,

@@ -27,6 +27,31 @@ struct TrainingPlan: Equatable {
   var selection = Selection.validation
   /// Whether pictures are changed at random in training, where the data say how.
   var augments = true
+  /// Batches whose mean gradient is one step of the optimizer.
+  var accumulation = 1
+  /// What coefficients of methods are multiplied with.
+  var coefficients = CoefficientTarget.grad
+  /// What samples of a class count; nil for all the same.
+  var classWeights: ClassWeights?
+
+  /// Weights of classes.
+  enum ClassWeights: Equatable {
+    /// n / (C n_c) of the samples that are trained on.
+    case balanced
+    /// One for each class, in their order.
+    case given([Double])
+
+    /// A weight for each class; nil for another number of them than classes. A class without samples has 1.
+    func values(_ labels: [Int], classes: Int) -> [Double]? {
+      switch self {
+      case .given(let weights): return weights.count == classes ? weights : nil
+      case .balanced:
+        var counts = [Int](repeating: 0, count: classes)
+        for label in labels { counts[label] += 1 }
+        return counts.map { $0 > 0 ? Double(labels.count) / Double(classes * $0) : 1 }
+      }
+    }
+  }
 }
 
 /// Any method on any data set, as a task of the step driver.
@@ -42,6 +67,12 @@ final class ClassicTask: TrainingTask, TrainingServices {
   /// Model parameters and buffers, then what the method remembers under `method.`.
   let parameters: ParameterSet
   let rule: RestartableSGD
+  /// What a sample of each class counts; nil for all the same.
+  let classWeights: [Double]?
+  /// Operations of the steps so far.
+  var operations = TrainingOperations()
+  /// Losses of the heads at the last evaluation.
+  var headLossesBefore: TrainingDynamics.HeadLosses?
   private let training: ClassicSplit
   private let validation: ClassicSplit
   /// Samples of the training split that are trained on, and those held out.
@@ -49,6 +80,8 @@ final class ClassicTask: TrainingTask, TrainingServices {
   private let heldOut: [Int]
   private let stateNames: [String]
   private var isStateLoaded = false
+  // Whether the optimizer forgets its momentum in this step: any of its parts says so.
+  private var restarts = false
   private var orders: (epoch: Int, items: [ExtraItem])?
 
   /// - Throws: `BenchError.refused`.
@@ -60,18 +93,26 @@ final class ClassicTask: TrainingTask, TrainingServices {
     (training, validation) = (data.training, data.validation)
     var model = base
     method.build(&model)
+    let name = method.identifier
     if let reason = type(of: method).refusal(of: model.modalities) ?? method.refusal(of: model)
-      ?? model.head.refusal(featureSizes: model.featureSizes)
+      ?? model.head.refusal(featureSizes: model.featureSizes) ?? Self.refusal(of: plan, method)
     {
-      throw BenchError.refused(method: type(of: method).id, reason: reason)
+      throw BenchError.refused(method: name, reason: reason)
     }
     self.model = model
     (trained, heldOut) = Self.split(
       training.labels, share: method.needsHeldOut ? plan.heldOutShare : 0, seed: seed)
-    guard trained.count >= plan.batchSize else {
+    guard trained.count >= plan.batchSize * plan.accumulation else {
+      let batches = plan.accumulation > 1 ? "\(plan.accumulation) batches" : "a batch"
       throw BenchError.refused(
-        method: type(of: method).id,
-        reason: "a batch of \(plan.batchSize) samples, the training set has \(trained.count)")
+        method: name,
+        reason: "\(batches) of \(plan.batchSize) samples, the training set has \(trained.count)")
+    }
+    let trainedLabels = trained.map { data.training.labels[$0] }
+    classWeights = plan.classWeights?.values(trainedLabels, classes: model.classCount)
+    guard (plan.classWeights == nil) == (classWeights == nil) else {
+      throw BenchError.refused(
+        method: name, reason: "class_weights needs one number for each of \(model.classCount) classes")
     }
     let initial = ParameterSet(model.initialParameters(seed: seed))
     method.fitStart(model, initial, samples: trained.count)
@@ -80,6 +121,13 @@ final class ClassicTask: TrainingTask, TrainingServices {
     parameters = ParameterSet(
       zip(initial.names, initial.values).map { ($0, $1) } + state.map { ("method." + $0.name, $0.value) })
     rule = RestartableSGD(momentum: plan.momentum)
+  }
+
+  /// Why a method cannot be trained so; nil if it can.
+  private static func refusal(of plan: TrainingPlan, _ method: any ImbalanceMethod) -> String? {
+    if plan.accumulation > 1, let reason = method.accumulationRefusal { return "accumulation: \(reason)" }
+    if plan.coefficients == .update, let reason = method.updateRefusal { return "apply_to update: \(reason)" }
+    return nil
   }
 
   /// The same share of every class, drawn by the seed.
@@ -108,6 +156,7 @@ final class ClassicTask: TrainingTask, TrainingServices {
     var options = StepDriver.Options(
       schedule: LearningRateSchedule(
         peak: plan.learningRate, shape: shape ?? .constant, total: plan.epochs * stepsPerEpoch))
+    options.accumulation = plan.accumulation
     options.logInterval = stepsPerEpoch
     options.evaluationInterval = stepsPerEpoch
     options.saveInterval = stepsPerEpoch
@@ -115,8 +164,11 @@ final class ClassicTask: TrainingTask, TrainingServices {
     return options
   }
 
-  private var batchesPerEpoch: Int { trained.count / plan.batchSize }
-  var stepsPerEpoch: Int { batchesPerEpoch * method.stepsPerBatch(model) }
+  /// Whole batches of an epoch, as many as make whole steps.
+  private var batchesPerEpoch: Int {
+    trained.count / (plan.batchSize * plan.accumulation) * plan.accumulation
+  }
+  var stepsPerEpoch: Int { batchesPerEpoch / plan.accumulation * method.stepsPerBatch(model) }
 
   /// Values of the model's parameters, followed by no tape.
   private func values(_ set: ParameterSet) -> [String: Tensor] {
@@ -127,25 +179,35 @@ final class ClassicTask: TrainingTask, TrainingServices {
 
   func loss(_ leaves: [String: Tensor], at place: TrainingPlace) throws -> TrainingLoss {
     try loadState(step: place.step)
-    let here = stepPlace(place.step)
+    let here = stepPlace(place)
     if here.batch == 0 && here.part == 0 {
+      let before = OperationCount.total
       if here.epoch > 0 { try method.epochEnd(here.epoch - 1, self) }
       try method.epochStart(here.epoch, self)
+      operations.betweenEpochs += OperationCount.total - before
     }
-    let result = StepEngine(model: model, method: method)
-      .step(values(parameters), batch(here), at: here, random: KeyedRandom(seed: seed, place: here))
+    let engine = StepEngine(
+      model: model, method: method, coefficients: plan.coefficients, classWeights: classWeights)
+    let result = engine.step(
+      values(parameters), batch(here), at: here, random: KeyedRandom(seed: seed, place: here))
+    operations.forward += result.operations.forward
+    operations.backward += result.operations.backward
+    operations.samples += result.forward.batch.count
     method.afterStep(result.forward, result.context)
     storeState()
     parameters.assign(result.buffers)
-    rule.prepare(restarts: result.context.subStep.restartsOptimizer)
+    restarts = result.context.subStep.restartsOptimizer || place.part > 0 && restarts
+    rule.prepare(restarts: restarts)
     return linearLoss(result, leaves, isLogged: place.isLogged)
   }
 
-  private func stepPlace(_ step: Int) -> StepPlace {
+  /// A method sees every part of an accumulated step as a step.
+  private func stepPlace(_ place: TrainingPlace) -> StepPlace {
     let parts = method.stepsPerBatch(model)
-    let within = step % stepsPerEpoch
+    let within = place.step % stepsPerEpoch
     return StepPlace(
-      epoch: step / stepsPerEpoch, step: step, batch: within / parts, batchesPerEpoch: batchesPerEpoch,
+      epoch: place.step / stepsPerEpoch, step: place.step * plan.accumulation + place.part,
+      batch: within * plan.accumulation / parts + place.part, batchesPerEpoch: batchesPerEpoch,
       part: within % parts)
   }
 
@@ -164,14 +226,17 @@ final class ClassicTask: TrainingTask, TrainingServices {
     var details: [(tag: String, value: Double)] = []
     if isLogged {
       details = result.losses.map { ("loss/" + $0.name, $0.value) }
+      details += TrainingDynamics.gradientNorms(result.rawGradients, model)
       for (name, values) in result.context.figures {
         for (index, value) in values.enumerated() where values.count <= 2 * model.count + 1 {
           details.append((values.count == 1 ? "method/\(name)" : "method/\(name).\(index)", value))
         }
       }
     }
-    return TrainingLoss(
+    var loss = TrainingLoss(
       sum: sum + Tensor(scalar: Float(shift)), weight: 1, tokenCount: count, details: details)
+    loss.updateFactors = result.updateFactors
+    return loss
   }
 
   private func loadState(step: Int) throws {
@@ -212,6 +277,19 @@ final class ClassicTask: TrainingTask, TrainingServices {
   var heldOutLabels: [Int] { heldOut.map { training.labels[$0] } }
   func trainingFeatures(_ indices: [Int]) -> [Tensor] { features(indices.map { trained[$0] }) }
   func heldOutFeatures() -> [Tensor] { features(heldOut) }
+  func trainingBatch(_ indices: [Int]) -> ClassicBatch { training.batch(indices.map { trained[$0] }) }
+  func heldOutBatch(_ indices: [Int]) -> ClassicBatch { training.batch(indices.map { heldOut[$0] }) }
+  var learningRate: Double { plan.learningRate }
+
+  /// Training samples that stand for all in the figures of an epoch: the same ones every time.
+  func dynamicsSample(_ parameters: Parameters) -> (features: [Tensor], labels: [Int]) {
+    var stream = RandomStream(seed: seed, purpose: "dynamics")
+    let order = stream.permutation(of: trained.count).prefix(Self.dynamicsSampleCount(trained.count))
+    let indices = order.sorted().map { trained[$0] }
+    return (
+      Self.features(model, training, indices, parameters), indices.map { training.labels[$0] }
+    )
+  }
 
   private func features(_ indices: [Int]) -> [Tensor] {
     Self.features(model, training, indices, Parameters(values(parameters)))
@@ -235,7 +313,7 @@ final class ClassicTask: TrainingTask, TrainingServices {
     let copy = ParameterSet(values(parameters).sorted { $0.key < $1.key }.map { ($0.key, $0.value) })
     let optimizer = Optimizer(
       copy, rule: SGD(momentum: plan.momentum), groups: [ParameterGroup(weightDecay: plan.weightDecay)])
-    let engine = StepEngine(model: model, method: SoloTraining(head: head))
+    let engine = StepEngine(model: model, method: SoloTraining(head: head), classWeights: classWeights)
     func mean(_ indices: [Int]) -> Double {
       let parameters = Parameters(copy.named)
       let labels = indices.map { training.labels[$0] }
@@ -244,7 +322,10 @@ final class ClassicTask: TrainingTask, TrainingServices {
         head < model.count
         ? model.unimodalHead(head, of: features[head], parameters)
         : model.head.fused(features, model.names, parameters)
-      return logits.crossEntropy(labels: labels).doubleValues.reduce(0, +) / Double(max(1, labels.count))
+      let losses = logits.crossEntropy(labels: labels).doubleValues
+      let weights = labels.map { classWeights?[$0] ?? 1 }
+      let total = weights.reduce(0, +)
+      return total > 0 ? zip(losses, weights).reduce(0.0) { $0 + $1.0 * $1.1 } / total : 0
     }
     let before = (mean(trained), mean(heldOut))
     for epoch in 0..<epochs {
@@ -267,18 +348,25 @@ final class ClassicTask: TrainingTask, TrainingServices {
   // MARK: Evaluation
 
   func evaluate(_ parameters: ParameterSet, step: Int) throws -> [TrainingMetric] {
-    let evaluation = evaluation(of: validation, parameters)
+    let view = Parameters(values(parameters))
+    let features = Self.features(model, validation, Array(validation.labels.indices), view)
+    let evaluation = Evaluation(model, method, features, validation.labels, view)
     return [
       TrainingMetric(tag: "accuracy", value: evaluation.scores.accuracy),
       TrainingMetric(tag: "macro_f1", value: evaluation.scores.macroF1),
-    ]
+    ] + dynamics(evaluation, features, validation.labels, view)
   }
 
   /// Everything that is measured on a split.
-  func evaluation(of split: ClassicSplit, _ set: ParameterSet) -> Evaluation {
+  func evaluation(of split: ClassicSplit, _ set: ParameterSet) -> (
+    scores: Evaluation, robustness: RobustnessScores
+  ) {
     let parameters = Parameters(values(set))
     let features = Self.features(model, split, Array(split.labels.indices), parameters)
-    return Evaluation(model, method, features, split.labels, parameters)
+    return (
+      Evaluation(model, method, features, split.labels, parameters),
+      robustness(of: split, features, parameters)
+    )
   }
 
   func write(_ parameters: ParameterSet, to folder: RunFolder, under name: String) throws {
@@ -309,7 +397,7 @@ private final class SoloTraining: ImbalanceMethod {
 
   func losses(_ forward: Forward, _ context: StepContext) -> [LossTerm] {
     let logits = head < forward.model.count ? forward.unimodalHead(head) : forward.fused
-    return [LossTerm(name: "solo", value: logits.meanCrossEntropy(forward.labels))]
+    return [LossTerm(name: "solo", value: forward.meanCrossEntropy(logits))]
   }
 }
 

@@ -26,6 +26,33 @@ public enum MethodCatalog {
     }
   }
 
+  /// How methods are composed, in lines for a terminal.
+  public static let compositionText = """
+    Methods of different stages compose: {"id": "opm+ogm-ge", "ogm-ge": {"alpha": 0.8}}
+    in an experiment is both, the options of each under its name. Refused are two of
+    one stage, two with a loss, head, sub-step, gradient mode or evaluation of their
+    own, parts that need a fused head beside one without, and parts that compare
+    modalities in a step beside one that takes them in turns.
+
+    """
+
+  /// The methods of a name: one, or the parts of a composed one; nil if one of them is unknown.
+  private static func parts(of id: String) -> [any ImbalanceMethod.Type]? {
+    let names = id.split(separator: "+", omittingEmptySubsequences: false)
+    let found = names.compactMap { name in types.first { $0.id == name } }
+    return found.count == names.count ? found : nil
+  }
+
+  /// Whether a method, or a part of a composed one, is a reconstruction.
+  static func isReconstruction(_ id: String) -> Bool {
+    parts(of: id)?.contains { $0.isReconstruction } ?? false
+  }
+
+  /// The stage of a method; nil for one that is not known.
+  static func stage(_ id: String) -> MethodStage? {
+    parts(of: id).map { $0.count == 1 ? $0[0].stage : .composed }
+  }
+
   static var types: [any ImbalanceMethod.Type] {
     [
       Joint.self, Unimodal.self, UnimodalEnsemble.self, Uniform.self, ModalityValuation.self, OPM.self,
@@ -58,8 +85,23 @@ public enum MethodCatalog {
   static func read(_ reader: ExperimentReader, modalities: [String]) throws -> Choice {
     let id = try reader.string("id")
     let label = try reader.string("label", default: id)
+    if id.contains("+") { return try composed(id, label: label, reader, modalities) }
     let make = try factory(id, reader, modalities)
     return Choice(id: id, label: label, needsTeachers: id == UMT.id, make: make)
+  }
+
+  /// Parts with `+` between; the options of each are under its name.
+  private static func composed(
+    _ id: String, label: String, _ reader: ExperimentReader, _ modalities: [String]
+  ) throws -> Choice {
+    let names = id.split(separator: "+", omittingEmptySubsequences: false).map(String.init)
+    if let known = parts(of: id), let reason = ComposedMethod.conflict(known) {
+      throw BenchError.refused(method: id, reason: reason)
+    }
+    let makers = try names.map { try factory($0, reader.section($0), modalities) }
+    return Choice(id: id, label: label, needsTeachers: names.contains(UMT.id)) { ingredients in
+      ComposedMethod(makers.map { $0(ingredients) })
+    }
   }
 
   private static func factory(
@@ -228,6 +270,9 @@ public enum MethodCatalog {
     options.schedule = try reader.choice("schedule", default: options.schedule)
     options.fixedWeight = try reader.number("fixed_weight", in: 0...1, default: options.fixedWeight)
     options.temperature = try reader.number("temperature", in: 0.001...100, default: options.temperature)
+    options.weightRate = try reader.number("weight_rate", in: 0...1e6, default: options.weightRate)
+    options.bilevelSamples = try reader.integer(
+      "bilevel_samples", in: 1...100_000, default: options.bilevelSamples)
     return { [options] _ in LFM(options) }
   }
 

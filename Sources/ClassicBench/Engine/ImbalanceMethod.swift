@@ -10,6 +10,17 @@ import TokenModel
 /// Scores that hooks compare are detached copies; masks are the engine's; no hook sees the test data. Whatever a method
 /// remembers from step to step is in `state`, which is saved with the weights.
 protocol ImbalanceMethod: AnyObject, MethodDescription {
+  /// Hooks in which the method decides alone, for the check of composed methods.
+  static var hooks: Set<MethodHook> { get }
+  /// Whether the method looks at the fused head.
+  static var needsFusedHead: Bool { get }
+  /// The name in results: that of the method, of a composed one those of its parts.
+  var identifier: String { get }
+  /// Why gradients of several batches cannot be one step of the method; nil if they can.
+  var accumulationRefusal: String? { get }
+  /// Why the method has no coefficients that updates could be multiplied by in place of gradients; nil if it has, or has
+  /// nothing of the kind.
+  var updateRefusal: String? { get }
   /// H0. Why the method cannot train this model; nil if it can. What the modalities alone decide is in `refusal(of:)`.
   func refusal(of model: ClassicModel) -> String?
   /// H1. Changes the model: its head, classifiers of single modalities, parameters of the method's own.
@@ -88,6 +99,12 @@ protocol TrainingServices {
   func trainingFeatures(_ indices: [Int]) -> [Tensor]
   /// h_m of held-out samples.
   func heldOutFeatures() -> [Tensor]
+  /// Inputs and labels of training samples, as they are.
+  func trainingBatch(_ indices: [Int]) -> ClassicBatch
+  /// Inputs and labels of held-out samples.
+  func heldOutBatch(_ indices: [Int]) -> ClassicBatch
+  /// The learning rate of the first step.
+  var learningRate: Double { get }
   /// Trains a copy of the current model on one loss alone and gives mean losses before and after.
   ///
   /// - Parameter head: A modality, or M for the fused head.
@@ -103,6 +120,11 @@ struct SoloLosses: Equatable {
 }
 
 extension ImbalanceMethod {
+  static var hooks: Set<MethodHook> { [] }
+  static var needsFusedHead: Bool { true }
+  var identifier: String { Self.id }
+  var accumulationRefusal: String? { nil }
+  var updateRefusal: String? { nil }
   func refusal(of model: ClassicModel) -> String? { nil }
   var needsHeldOut: Bool { false }
   func build(_ model: inout ClassicModel) {}
@@ -123,7 +145,7 @@ extension ImbalanceMethod {
   ) -> Tensor { model.head.unimodal(index, features, model.names, parameters) }
 
   func losses(_ forward: Forward, _ context: StepContext) -> [LossTerm] {
-    [LossTerm(name: "multi", value: forward.fused.meanCrossEntropy(forward.labels))]
+    [LossTerm(name: "multi", value: forward.meanCrossEntropy(forward.fused))]
   }
 
   var gradientMode: GradientMode { .summed }

@@ -14,6 +14,10 @@ struct StepResult {
   var forward: Forward
   /// Buffers of encoders after the step, by name; those that did not move are absent.
   var buffers: [String: Tensor] = [:]
+  /// What the update of a parameter is multiplied by, where that is not 1.
+  var updateFactors: [String: Double] = [:]
+  /// Nominal operations from inputs to losses, and of gradients with the method's changes to them.
+  var operations = (forward: 0, backward: 0)
 
   /// Σ weight · loss.
   var total: Double { losses.reduce(0) { $0 + $1.value * $1.weight } }
@@ -27,27 +31,34 @@ struct StepEngine {
   let method: any ImbalanceMethod
   /// Whether methods note tensors.
   var recordsTensors = false
+  /// What coefficients of the method are multiplied with.
+  var coefficients = CoefficientTarget.grad
+  /// What a sample of each class counts; nil for all the same.
+  var classWeights: [Double]?
 
   /// - Parameter values: Every parameter of the model by name.
   func step(
     _ values: [String: Tensor], _ batch: ClassicBatch, at place: StepPlace, random: any StepRandom
   ) -> StepResult {
+    let start = OperationCount.total
     let tape = Tape()
     let subStep = method.subStep(model, at: place)
     let context = StepContext(
-      model: model, place: place, subStep: subStep, random: random, tape: tape, recordsTensors: recordsTensors
-    )
+      model: model, place: place, subStep: subStep, random: random, tape: tape,
+      recordsTensors: recordsTensors, coefficients: coefficients)
     let trained = model.parameterShapes.map(\.name).filter(subStep.trains)
     let leaves = values.merging(trained.map { ($0, tape.leaf(values[$0] ?? Tensor(zeros: []))) }) { $1 }
     let training = EncoderTraining(random)
     let forward = run(Parameters(leaves, training: training), batch, context)
     let terms = method.losses(forward, context)
+    let middle = OperationCount.total
     var gradients = gradients(of: terms, trained, leaves, tape)
     let raw = gradients.all
     method.afterBackward(&gradients, forward, context)
     return StepResult(
       losses: terms.map { ($0.name, Double($0.value.hostValues()[0]), $0.weight) }, gradients: gradients.all,
-      rawGradients: raw, context: context, forward: forward, buffers: training.buffers)
+      rawGradients: raw, context: context, forward: forward, buffers: training.buffers,
+      updateFactors: gradients.updateFactors, operations: (middle - start, OperationCount.total - middle))
   }
 
   /// H6, encoders, the mask of the batch, H7.
@@ -64,7 +75,8 @@ struct StepEngine {
       context.note("h.\(model.names[index])", tensor: feature)
       return masked(feature, index, batch)
     }
-    let forward = Forward(model: model, parameters: parameters, batch: batch, features: features)
+    let forward = Forward(
+      model: model, parameters: parameters, batch: batch, features: features, classWeights: classWeights)
     method.features(forward, context)
     return forward
   }

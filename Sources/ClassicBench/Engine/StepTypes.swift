@@ -81,6 +81,16 @@ struct StepGradients {
   var all: [String: Tensor]
   /// By loss and parameter, where the method asked for them: times the weight of the loss.
   var perLoss: [String: [String: Tensor]] = [:]
+  /// What the update of a parameter is multiplied by, where coefficients are not for gradients.
+  var updateFactors: [String: Double] = [:]
+}
+
+/// What coefficients of methods are multiplied with.
+enum CoefficientTarget: String, CaseIterable, Sendable {
+  /// The gradient, before momentum and weight decay.
+  case grad
+  /// The step that the optimizer makes of the plain gradient, momentum and weight decay included.
+  case update
 }
 
 /// Random numbers of a step, by purpose; in training from keyed streams, in tests given.
@@ -126,8 +136,12 @@ final class StepContext {
   let random: any StepRandom
   /// The tape of the step, for methods that need gradients of single terms.
   let tape: Tape
+  /// What coefficients are multiplied with.
+  let coefficients: CoefficientTarget
   /// Whether tensors are noted too: in tests.
   let recordsTensors: Bool
+  /// What stands before the names of figures: the part of a composed method that notes them.
+  var notePrefix = ""
   /// Figures of the step, for the log.
   private(set) var figures: [(name: String, values: [Double])] = []
   /// Tensors of the step, in tests.
@@ -135,14 +149,15 @@ final class StepContext {
 
   init(
     model: ClassicModel, place: StepPlace, subStep: SubStep, random: any StepRandom, tape: Tape,
-    recordsTensors: Bool
+    recordsTensors: Bool, coefficients: CoefficientTarget = .grad
   ) {
+    self.coefficients = coefficients
     (self.model, self.place, self.subStep, self.random) = (model, place, subStep, random)
     (self.tape, self.recordsTensors) = (tape, recordsTensors)
   }
 
   /// Notes figures of the step, one for each modality or one in all.
-  func note(_ name: String, _ values: [Double]) { figures.append((name, values)) }
+  func note(_ name: String, _ values: [Double]) { figures.append((notePrefix + name, values)) }
   /// Notes a tensor where tensors are wanted.
   func note(_ name: String, tensor: @autoclosure () -> Tensor) {
     if recordsTensors { tensors[name] = tensor().detached }
@@ -157,17 +172,36 @@ final class Forward {
   let batch: ClassicBatch
   /// For each row of the features its class; fewer than the batch has where a method drops samples.
   var labels: [Int]
+  /// Which samples of the batch the rows are, where a method drops some; nil for all.
+  var rows: [Int]?
   /// h_m, tracked; nil for an absent modality.
   var features: [Tensor?]
   /// What stands in place of the model's own fused logits, where a method changes them.
   var fusedOverride: Tensor?
 
+  /// What a sample of each class counts in a mean; nil for all the same.
+  let classWeights: [Double]?
+
   private var unimodalCache: [Int: Tensor] = [:]
   private var fusedCache: Tensor?
 
-  init(model: ClassicModel, parameters: Parameters, batch: ClassicBatch, features: [Tensor?]) {
+  init(
+    model: ClassicModel, parameters: Parameters, batch: ClassicBatch, features: [Tensor?],
+    classWeights: [Double]? = nil
+  ) {
     (self.model, self.parameters, self.batch, self.features) = (model, parameters, batch, features)
-    labels = batch.labels
+    (labels, self.classWeights) = (batch.labels, classWeights)
+  }
+
+  /// The mean over the samples of the cross-entropy with their labels, in nats.
+  func meanCrossEntropy(_ logits: Tensor) -> Tensor { mean(logits.crossEntropy(labels: labels)) }
+
+  /// The mean of a number of each sample; with weights of classes Σ w[y_i] x_i / Σ w[y_i].
+  func mean(_ values: Tensor) -> Tensor {
+    guard let classWeights else { return values.mean() }
+    let weights = labels.map { classWeights[$0] }
+    let total = max(weights.reduce(0, +), .leastNormalMagnitude)
+    return (values * Tensor(weights.map { Float($0 / total) }, shape: [weights.count])).total()
   }
 
   /// h_m of a modality that takes part.

@@ -21,6 +21,7 @@ final class AGM: ImbalanceMethod {
   static let id = "agm"
   static let name = "AGM"
   static let stage = MethodStage.optimization
+  static let hooks: Set<MethodHook> = [.losses]
   static let source = "Li et al., ICCV 2023, arXiv:2308.07686"
 
   struct Options {
@@ -43,6 +44,10 @@ final class AGM: ImbalanceMethod {
   func refusal(of model: ClassicModel) -> String? {
     model.head.isAdditive
       ? nil : "AGM is implemented for additive heads; \(model.head.name) needs every subset of modalities"
+  }
+
+  var updateRefusal: String? {
+    "the coefficients of AGM are for gradients of logits, which reach the head too, not for an encoder's"
   }
 
   func fitStart(_ model: ClassicModel, _ parameters: ParameterSet, samples: Int) {
@@ -72,7 +77,7 @@ final class AGM: ImbalanceMethod {
       Float(kappa) * response + Float(1 - kappa) * response.detached
     }
     let logits = scaled.dropFirst().reduce(scaled[0]) { $0 + $1 }
-    return [LossTerm(name: "total", value: logits.meanCrossEntropy(forward.labels))]
+    return [LossTerm(name: "total", value: forward.meanCrossEntropy(logits))]
   }
 
   /// φ_m, `[samples, classes]` for each modality.

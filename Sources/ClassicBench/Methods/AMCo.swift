@@ -14,6 +14,7 @@ final class AMCo: ImbalanceMethod {
   static let id = "amco"
   static let name = "AMCo"
   static let stage = MethodStage.forward
+  static let hooks: Set<MethodHook> = [.losses]
   static let source = "Zhou et al., ICASSP 2023"
   static let isReconstruction = true
 
@@ -61,9 +62,9 @@ final class AMCo: ImbalanceMethod {
     }
     let logits = model.head.fused(masked, model.names, forward.parameters)
     context.note("masked_z", tensor: logits)
-    return [LossTerm(name: "multi_masked", value: logits.meanCrossEntropy(forward.labels))]
+    return [LossTerm(name: "multi_masked", value: forward.meanCrossEntropy(logits))]
       + model.names.enumerated().map { index, name in
-        LossTerm(name: name, value: forward.unimodal(index).meanCrossEntropy(forward.labels))
+        LossTerm(name: name, value: forward.meanCrossEntropy(forward.unimodal(index)))
       }
   }
 

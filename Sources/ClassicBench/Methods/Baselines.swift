@@ -27,6 +27,7 @@ final class UnimodalEnsemble: ImbalanceMethod {
   static let id = "unimodal-ensemble"
   static let name = "Unimodal ensemble"
   static let stage = MethodStage.baseline
+  static let hooks: Set<MethodHook> = [.branches, .losses, .evaluation]
   static let source = "Du et al., ICML 2023, arXiv:2305.01233 (UME)"
 
   static func refusal(of modalities: [Modality]) -> String? {
@@ -39,7 +40,7 @@ final class UnimodalEnsemble: ImbalanceMethod {
     forward.model.names.enumerated().map { index, name in
       let logits = forward.unimodalHead(index)
       context.note("u.\(name)", tensor: logits)
-      return LossTerm(name: name, value: logits.meanCrossEntropy(forward.labels))
+      return LossTerm(name: name, value: forward.meanCrossEntropy(logits))
     }
   }
 
@@ -70,6 +71,7 @@ final class Unimodal: ImbalanceMethod {
   static let id = "unimodal"
   static let name = "Unimodal"
   static let stage = MethodStage.baseline
+  static let hooks: Set<MethodHook> = [.branches, .subStep, .losses, .evaluation]
   static let source = "the upper reference for each modality"
 
   /// Which modality is trained.
@@ -96,7 +98,7 @@ final class Unimodal: ImbalanceMethod {
 
   func losses(_ forward: Forward, _ context: StepContext) -> [LossTerm] {
     let logits = forward.unimodalHead(modality)
-    return [LossTerm(name: forward.model.names[modality], value: logits.meanCrossEntropy(forward.labels))]
+    return [LossTerm(name: forward.model.names[modality], value: forward.meanCrossEntropy(logits))]
   }
 
   func evaluationLogits(
@@ -122,6 +124,7 @@ final class Uniform: ImbalanceMethod {
   static let id = "uniform"
   static let name = "Uniform"
   static let stage = MethodStage.baseline
+  static let hooks: Set<MethodHook> = [.losses]
   static let source = "the control of Huang et al., CVPR 2025, arXiv:2503.18595"
 
   func build(_ model: inout ClassicModel) { model.hasUnimodalHeads = true }
@@ -130,9 +133,9 @@ final class Uniform: ImbalanceMethod {
 
   /// The loss of the fused logits, then one for each modality.
   static func terms(_ forward: Forward) -> [LossTerm] {
-    [LossTerm(name: "multi", value: forward.fused.meanCrossEntropy(forward.labels))]
+    [LossTerm(name: "multi", value: forward.meanCrossEntropy(forward.fused))]
       + forward.model.names.enumerated().map { index, name in
-        LossTerm(name: name, value: forward.unimodalHead(index).meanCrossEntropy(forward.labels))
+        LossTerm(name: name, value: forward.meanCrossEntropy(forward.unimodalHead(index)))
       }
   }
 }

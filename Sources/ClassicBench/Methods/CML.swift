@@ -17,6 +17,7 @@ final class CML: ImbalanceMethod {
   static let id = "cml"
   static let name = "CML"
   static let stage = MethodStage.objective
+  static let hooks: Set<MethodHook> = [.losses]
   static let source = "Ma et al., ICML 2023, arXiv:2306.01265"
 
   struct Options {
@@ -45,7 +46,7 @@ final class CML: ImbalanceMethod {
     context.note("chain_z", tensor: Tensor.concatenated(chain))
     context.note("confidence", tensor: Tensor.concatenated(confidences))
     context.note("hinge", tensor: Tensor.concatenated(hinges.map { $0.relu() }))
-    let losses = chain.map { $0.meanCrossEntropy(forward.labels) }
+    let losses = chain.map { forward.meanCrossEntropy($0) }
     let sum = losses.dropFirst().reduce(losses[0]) { $0 + $1 }
     let penalties = bounded.map { $0.mean() }
     return [

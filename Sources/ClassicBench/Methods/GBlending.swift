@@ -17,6 +17,7 @@ final class GBlending: ImbalanceMethod {
   static let id = "gblending"
   static let name = "G-Blend"
   static let stage = MethodStage.objective
+  static let hooks: Set<MethodHook> = [.losses]
   static let source = "Wang et al., CVPR 2020, arXiv:1905.12681"
 
   struct Options {

@@ -25,6 +25,7 @@ final class Greedy: ImbalanceMethod {
   static let id = "greedy"
   static let name = "Greedy"
   static let stage = MethodStage.forward
+  static let hooks: Set<MethodHook> = [.branches, .losses, .afterBackward, .evaluation]
   static let source = "Wu et al., ICML 2022, arXiv:2202.05306"
 
   struct Options {
@@ -61,6 +62,10 @@ final class Greedy: ImbalanceMethod {
         ParameterShape(name: "mmtm.excite.\(name).weight", shape: [size, width], fanIn: width))
       model.extra.append(ParameterShape(name: "mmtm.excite.\(name).bias", shape: [size], fanIn: width))
     }
+  }
+
+  var accumulationRefusal: String? {
+    "Greedy changes what a branch sees from step to step, so that parts of one step would differ"
   }
 
   func fitStart(_ model: ClassicModel, _ parameters: ParameterSet, samples: Int) {
@@ -124,7 +129,7 @@ final class Greedy: ImbalanceMethod {
       context.note("gated.\(name)", tensor: map)
       let logits = model.unimodalHead(index, of: Self.pooled(map, model, index), forward.parameters)
       context.note("logits.\(name)", tensor: logits)
-      terms.append(LossTerm(name: name, value: logits.meanCrossEntropy(forward.labels)))
+      terms.append(LossTerm(name: name, value: forward.meanCrossEntropy(logits)))
     }
     return terms
   }

@@ -17,6 +17,7 @@ final class InfoReg: ImbalanceMethod {
   static let id = "inforeg"
   static let name = "InfoReg"
   static let stage = MethodStage.optimization
+  static let hooks: Set<MethodHook> = [.afterBackward]
   static let source = "Huang et al., CVPR 2025, arXiv:2503.18595"
 
   struct Options {
@@ -37,6 +38,8 @@ final class InfoReg: ImbalanceMethod {
   private(set) var isOpen: [Bool] = []
 
   init(_ options: Options = Options()) { self.options = options }
+
+  var updateRefusal: String? { "InfoReg adds to gradients, it has no coefficient of them" }
 
   func fitStart(_ model: ClassicModel, _ parameters: ParameterSet, samples: Int) {
     takeSnapshot(model, parameters)

@@ -14,6 +14,10 @@ import TensorCore
 /// | heuristic | 1 − exp(−1 / t), t = e + 1 |
 /// | polynomial | 1 − the fitted weight of the classification loss that the authors' code has for CREMA-D |
 /// | fixed | a constant |
+/// | bilevel | learned: before every epoch but the first α ← clip(α − η_α dL_val/dα, 0.05, 0.95), from 0.95 |
+///
+/// The bi-level step takes the derivative of `weightDerivative` on samples of the training set and on held-out ones. How often it
+/// is done, how many samples it is over and η_α are not those of a published run: this schedule is a reconstruction.
 ///
 /// Source: Yang, Wan, Jiang and Xu, "Facilitating Multimodal Classification via Dynamically Learning Modality Gap",
 /// NeurIPS 2024, equations 4 to 9.
@@ -24,6 +28,7 @@ final class LFM: ImbalanceMethod {
   static let id = "lfm"
   static let name = "LFM"
   static let stage = MethodStage.objective
+  static let hooks: Set<MethodHook> = [.losses]
   static let source = "Yang et al., NeurIPS 2024"
 
   /// What is matched.
@@ -35,7 +40,7 @@ final class LFM: ImbalanceMethod {
 
   /// How α goes down.
   enum Schedule: String, CaseIterable {
-    case heuristic, polynomial, fixed
+    case heuristic, polynomial, fixed, bilevel
   }
 
   struct Options {
@@ -45,9 +50,19 @@ final class LFM: ImbalanceMethod {
     var fixedWeight = 0.5
     /// τ of the contrastive loss.
     var temperature = 0.1
+    /// η_α of the bi-level schedule.
+    var weightRate = 1.0
+    /// Samples on either side of a bi-level step.
+    var bilevelSamples = 64
   }
 
+  /// α of the bi-level schedule stays in here.
+  static let bounds = 0.05...0.95
+
   let options: Options
+  /// α of the bi-level schedule.
+  private(set) var learned = LFM.bounds.upperBound
+  var needsHeldOut: Bool { options.schedule == .bilevel }
 
   init(_ options: Options = Options()) { self.options = options }
 
@@ -77,7 +92,28 @@ final class LFM: ImbalanceMethod {
     case .heuristic: Self.heuristicWeight(epoch + 1)
     case .polynomial: 1 - Self.polynomialWeight(epoch: epoch)
     case .fixed: options.fixedWeight
+    case .bilevel: learned
     }
+  }
+
+  func epochStart(_ epoch: Int, _ services: any TrainingServices) throws {
+    guard options.schedule == .bilevel, epoch > 0 else { return }
+    let random = KeyedRandom(seed: services.seed, place: StepPlace(epoch: epoch))
+    func draw(_ count: Int, _ purpose: String) -> [Int] {
+      Array(random.order(of: count, for: purpose).prefix(options.bilevelSamples))
+    }
+    let training = draw(services.trainingLabels.count, "lfm training")
+    let held = draw(services.heldOutLabels.count, "lfm held out")
+    let found = weightDerivative(
+      services.model, services.parameters.named, training: services.trainingBatch(training),
+      validation: services.heldOutBatch(held), weight: learned, innerRate: services.learningRate)
+    let moved = learned - options.weightRate * found.derivative
+    learned = min(Self.bounds.upperBound, max(Self.bounds.lowerBound, moved))
+  }
+
+  var state: [(name: String, value: Tensor)] {
+    get { options.schedule == .bilevel ? [("alpha", ExactNumbers.tensor([learned]))] : [] }
+    set { if let value = newValue.first?.value { learned = ExactNumbers.values(value)[0] } }
   }
 
   func losses(_ forward: Forward, _ context: StepContext) -> [LossTerm] {
@@ -85,7 +121,7 @@ final class LFM: ImbalanceMethod {
     context.note("alpha", [weight])
     return [
       LossTerm(name: "match", value: matching(forward, context), weight: weight),
-      LossTerm(name: "cls", value: forward.fused.meanCrossEntropy(forward.labels), weight: 1 - weight),
+      LossTerm(name: "cls", value: forward.meanCrossEntropy(forward.fused), weight: 1 - weight),
     ]
   }
 
@@ -154,14 +190,14 @@ final class LFM: ImbalanceMethod {
     }
     let match = gradients(parameters, training) { self.matching($0, $1) }
     let classification = gradients(parameters, training) { forward, _ in
-      forward.fused.meanCrossEntropy(forward.labels)
+      forward.meanCrossEntropy(forward.fused)
     }
     var moved = parameters
     for (index, name) in names.enumerated() {
       let step = Float(weight) * match[index] + Float(1 - weight) * classification[index]
       moved[name] = parameters[name].map { $0 - Float(innerRate) * step }
     }
-    let held = gradients(moved, validation) { forward, _ in forward.fused.meanCrossEntropy(forward.labels) }
+    let held = gradients(moved, validation) { forward, _ in forward.meanCrossEntropy(forward.fused) }
     let products = (innerProduct(held, match), innerProduct(held, classification))
     return (-innerRate * (products.0 - products.1), products)
   }

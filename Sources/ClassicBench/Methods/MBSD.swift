@@ -16,6 +16,7 @@ final class MBSD: ImbalanceMethod {
   static let id = "mbsd"
   static let name = "MBSD"
   static let stage = MethodStage.objective
+  static let hooks: Set<MethodHook> = [.losses]
   static let source = "Liu et al., WSDM 2023"
   static let isReconstruction = true
 
@@ -67,9 +68,9 @@ final class MBSD: ImbalanceMethod {
       }
       return (1 / Float(count - 1)) * parts.dropFirst().reduce(parts[0]) { $0 + $1 }.mean()
     }
-    return [LossTerm(name: "multi", value: forward.fused.meanCrossEntropy(labels))]
+    return [LossTerm(name: "multi", value: forward.meanCrossEntropy(forward.fused))]
       + context.model.names.enumerated().map {
-        LossTerm(name: $1, value: logits[$0].meanCrossEntropy(labels))
+        LossTerm(name: $1, value: forward.meanCrossEntropy(logits[$0]))
       } + [
         LossTerm(name: "kl", value: weighted(divergences), weight: options.divergenceWeight),
         LossTerm(name: "rs", value: weighted(distances), weight: options.representationWeight),

@@ -22,6 +22,7 @@ final class MLA: ImbalanceMethod {
   static let id = "mla"
   static let name = "MLA"
   static let stage = MethodStage.forward
+  static let hooks: Set<MethodHook> = [.head, .turns, .subStep, .losses, .afterBackward, .evaluation]
   static let source = "Zhang et al., CVPR 2024, arXiv:2311.10707"
 
   /// When P becomes the identity again.
@@ -53,6 +54,9 @@ final class MLA: ImbalanceMethod {
     if options.reset == .epoch { projection = Self.identity(services.model.featureSizes[0]) }
   }
 
+  var accumulationRefusal: String? { "MLA takes a step for each modality on every batch" }
+  var updateRefusal: String? { "MLA projects a gradient, it has no coefficient of it" }
+
   func stepsPerBatch(_ model: ClassicModel) -> Int { model.count }
 
   func cost(modalities: Int) -> MethodCost {
@@ -76,7 +80,7 @@ final class MLA: ImbalanceMethod {
     let logits = LinearWeight(forward.parameters["shared.weight"]).forward(
       forward.feature(part), bias: forward.parameters["shared.bias"])
     context.note("logits", tensor: logits)
-    return [LossTerm(name: "total", value: logits.meanCrossEntropy(forward.labels))]
+    return [LossTerm(name: "total", value: forward.meanCrossEntropy(logits))]
   }
 
   func afterBackward(_ gradients: inout StepGradients, _ forward: Forward, _ context: StepContext) {

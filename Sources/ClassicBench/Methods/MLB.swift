@@ -16,6 +16,7 @@ final class MLB: ImbalanceMethod {
   static let id = "mlb"
   static let name = "MLB"
   static let stage = MethodStage.optimization
+  static let hooks: Set<MethodHook> = [.losses, .afterBackward]
   static let source = "Kontras et al., BMVC 2024, arXiv:2405.07930"
 
   struct Options {
@@ -63,7 +64,10 @@ final class MLB: ImbalanceMethod {
     context.note("k", factors)
     for (name, gradient) in gradients.all {
       guard let index = model.encoderIndex(of: name) else { continue }
-      gradients.all[name] = Float(factors[index]) * gradient
+      switch context.coefficients {
+      case .grad: gradients.all[name] = Float(factors[index]) * gradient
+      case .update: gradients.updateFactors[name] = factors[index]
+      }
     }
   }
 }

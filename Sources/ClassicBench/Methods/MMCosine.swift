@@ -12,6 +12,7 @@ final class MMCosine: ImbalanceMethod {
   static let id = "mmcosine"
   static let name = "MMCosine"
   static let stage = MethodStage.objective
+  static let hooks: Set<MethodHook> = [.head]
   static let source = "Xu et al., ICASSP 2023, arXiv:2303.05338"
 
   /// s, above 0.

@@ -18,6 +18,7 @@ final class MMPareto: ImbalanceMethod {
   static let id = "mmpareto"
   static let name = "MMPareto"
   static let stage = MethodStage.objective
+  static let hooks: Set<MethodHook> = [.losses, .gradientMode, .afterBackward]
   static let source = "Wei and Hu, ICML 2024, arXiv:2405.17730"
 
   /// How the length of a direction is restored.
@@ -40,6 +41,7 @@ final class MMPareto: ImbalanceMethod {
   func build(_ model: inout ClassicModel) { model.hasUnimodalHeads = true }
   func losses(_ forward: Forward, _ context: StepContext) -> [LossTerm] { Uniform.terms(forward) }
   var gradientMode: GradientMode { .perLoss }
+  var updateRefusal: String? { "MMPareto makes a direction of two gradients, not a coefficient of one" }
   func cost(modalities: Int) -> MethodCost { MethodCost(forward: 1, backward: 4) }
 
   func afterBackward(_ gradients: inout StepGradients, _ forward: Forward, _ context: StepContext) {

@@ -10,11 +10,13 @@ import TensorCore
 /// equations 8 to 11; more than two modalities: the pairwise mean of Wei et al., TPAMI 2024, arXiv:2410.11582.
 ///
 /// Departs from the authors' code: every parameter of an encoder is scaled, not only convolutions, which would leave out
-/// every other kind of network; `matricesOnly` leaves biases and norms as they are.
+/// every other kind of network; `matricesOnly` leaves biases and norms as they are. Where coefficients are for updates
+/// the step of the optimizer is multiplied by k_m in place of the gradient.
 class OGM: ImbalanceMethod {
   class var id: String { "ogm" }
   class var name: String { "OGM" }
   static let stage = MethodStage.optimization
+  static let hooks: Set<MethodHook> = [.afterBackward]
   class var source: String { "Peng et al., CVPR 2022, arXiv:2203.15332" }
 
   /// The coefficient of a modality that is ahead.
@@ -39,6 +41,8 @@ class OGM: ImbalanceMethod {
 
   init(_ options: Options = Options()) { self.options = options }
 
+  var updateRefusal: String? { nil }
+
   func afterBackward(_ gradients: inout StepGradients, _ forward: Forward, _ context: StepContext) {
     guard options.epochs.contains(context.place.epoch) else { return }
     let scores = DiscrepancyRatio.scores(forward.detachedUnimodal(), forward.labels)
@@ -50,6 +54,10 @@ class OGM: ImbalanceMethod {
     for (name, gradient) in gradients.all {
       guard let index = forward.model.encoderIndex(of: name) else { continue }
       if options.matricesOnly && gradient.rank < 2 { continue }
+      if context.coefficients == .update {
+        gradients.updateFactors[name] = factors[index]
+        continue
+      }
       gradients.all[name] = modulated(gradient, name, factor: factors[index], context)
     }
   }
@@ -80,6 +88,9 @@ final class OGMGE: OGM {
   override class var id: String { "ogm-ge" }
   override class var name: String { "OGM-GE" }
   override class var source: String { "Peng et al., CVPR 2022, arXiv:2203.15332" }
+  override var updateRefusal: String? {
+    "OGM-GE adds noise to gradients beside its coefficients; ogm can scale updates"
+  }
 
   override func modulated(
     _ gradient: Tensor, _ name: String, factor: Double, _ context: StepContext

@@ -16,6 +16,7 @@ final class OPM: ImbalanceMethod {
   static let id = "opm"
   static let name = "OPM"
   static let stage = MethodStage.forward
+  static let hooks: Set<MethodHook> = [.features]
   static let source = "Wei et al., TPAMI 2024, arXiv:2410.11582"
 
   struct Options {
@@ -84,7 +85,10 @@ final class OPM: ImbalanceMethod {
     for (index, name) in context.model.names.enumerated() {
       context.note("dropped_h.\(name)", tensor: forward.feature(index))
     }
-    if kept.count < samples { forward.labels = kept.map { forward.labels[$0] } }
+    if kept.count < samples {
+      forward.labels = kept.map { forward.labels[$0] }
+      forward.rows = kept
+    }
     let logits = context.model.head.fused(forward.allFeatures, context.model.names, forward.parameters)
     context.note("dropped_z", tensor: logits)
     forward.fusedOverride = logits

@@ -17,6 +17,7 @@ final class PMR: ImbalanceMethod {
   static let id = "pmr"
   static let name = "PMR"
   static let stage = MethodStage.optimization
+  static let hooks: Set<MethodHook> = [.losses]
   static let source = "Fan et al., CVPR 2023, arXiv:2211.07089"
 
   struct Options {
@@ -118,11 +119,11 @@ final class PMR: ImbalanceMethod {
     context.note("score", scores)
     context.note("coefficient", coefficients)
     context.note("entropy", entropies.map { Double($0.hostValues()[0]) })
-    var terms = [LossTerm(name: "multi", value: forward.fused.meanCrossEntropy(labels))]
+    var terms = [LossTerm(name: "multi", value: forward.meanCrossEntropy(forward.fused))]
     for (index, name) in model.names.enumerated() {
       terms.append(
         LossTerm(
-          name: "pce_\(name)", value: logits[index].meanCrossEntropy(labels),
+          name: "pce_\(name)", value: forward.meanCrossEntropy(logits[index]),
           weight: options.alpha * coefficients[index]))
     }
     if context.place.epoch < options.entropyEpochs && !options.compat,

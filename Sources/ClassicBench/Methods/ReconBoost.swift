@@ -21,6 +21,7 @@ final class ReconBoost: ImbalanceMethod {
   static let id = "reconboost"
   static let name = "ReconBoost"
   static let stage = MethodStage.optimization
+  static let hooks: Set<MethodHook> = [.head, .subStep, .losses, .evaluation]
   static let source = "Hua et al., ICML 2024, arXiv:2405.09321"
 
   struct Options {
@@ -77,7 +78,7 @@ final class ReconBoost: ImbalanceMethod {
     let logits = (0..<count).map(forward.unimodal)
     let ensemble = forward.parameters["eta"] * logits.dropFirst().reduce(logits[0]) { $0 + $1 }
     context.note("F", tensor: ensemble)
-    return [LossTerm(name: "total", value: ensemble.meanCrossEntropy(forward.labels))]
+    return [LossTerm(name: "total", value: forward.meanCrossEntropy(ensemble))]
   }
 
   private func boostingTerms(_ forward: Forward, _ active: Int, _ context: StepContext) -> [LossTerm] {
@@ -95,7 +96,7 @@ final class ReconBoost: ImbalanceMethod {
     context.note("sample_weight", weights)
     let logits = forward.unimodal(active)
     let factors = Tensor(weights.map { Float($0 / Double(model.classCount)) }, shape: [labels.count])
-    let boost = (logits.crossEntropy(labels: labels) * factors).mean()
+    let boost = forward.mean(logits.crossEntropy(labels: labels) * factors)
     let previous = constant((active + model.count - 1) % model.count).softmax()
     let difference = (options.compat ? logits.detached : logits).softmax() - previous
     return [

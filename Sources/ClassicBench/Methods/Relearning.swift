@@ -29,6 +29,8 @@ final class Relearning: ImbalanceMethod {
     var limit = 3
   }
 
+  static let needsFusedHead = false
+
   let options: Options
   var needsHeldOut: Bool { true }
   private var initial: [(name: String, value: Tensor)] = []

@@ -19,6 +19,7 @@ final class RollingQ: ImbalanceMethod {
   static let id = "rollingq"
   static let name = "RollingQ"
   static let stage = MethodStage.forward
+  static let hooks: Set<MethodHook> = [.head, .features, .evaluation]
   static let source = "Ni et al., ICML 2025, arXiv:2506.11465"
 
   let options: RollingQueryOptions

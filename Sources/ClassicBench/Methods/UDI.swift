@@ -21,6 +21,7 @@ final class UDI: ImbalanceMethod {
   static let id = "udi"
   static let name = "UDI"
   static let stage = MethodStage.objective
+  static let hooks: Set<MethodHook> = [.branches, .subStep, .losses, .evaluation]
   static let source = "Wang et al., 2025, arXiv:2509.02281"
   static let isReconstruction = true
 
@@ -100,10 +101,10 @@ final class UDI: ImbalanceMethod {
   }
 
   func losses(_ forward: Forward, _ context: StepContext) -> [LossTerm] {
-    let (model, labels) = (context.model, forward.labels)
+    let model = context.model
     guard let anchor else {
       return model.names.enumerated().map { index, name in
-        LossTerm(name: "ce_\(name)", value: forward.unimodalHead(index).meanCrossEntropy(labels))
+        LossTerm(name: "ce_\(name)", value: forward.meanCrossEntropy(forward.unimodalHead(index)))
       }
     }
     let anchorFeature = forward.feature(anchor).detached
@@ -113,7 +114,7 @@ final class UDI: ImbalanceMethod {
     for (m, name) in model.names.enumerated() where m != anchor {
       let (logits, feature) = (forward.unimodalHead(m), forward.feature(m))
       context.note("u.\(name)", tensor: logits)
-      let classification = logits.meanCrossEntropy(labels)
+      let classification = forward.meanCrossEntropy(logits)
       let consistency = jensenShannonDivergence(anchorLogits, logits)
       let complementarity = complementarity(feature, anchorFeature, name, forward.parameters, context)
       let layer = model.lastLayerNames(m).map { forward.parameters[$0] }

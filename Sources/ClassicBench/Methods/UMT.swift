@@ -13,6 +13,7 @@ final class UMT: ImbalanceMethod {
   static let id = "umt"
   static let name = "UMT"
   static let stage = MethodStage.objective
+  static let hooks: Set<MethodHook> = [.losses]
   static let source = "Du et al., ICML 2023, arXiv:2305.01233"
 
   /// λ, at least 0.
@@ -32,9 +33,10 @@ final class UMT: ImbalanceMethod {
 
   func losses(_ forward: Forward, _ context: StepContext) -> [LossTerm] {
     let model = context.model
-    var terms = [LossTerm(name: "multi", value: forward.fused.meanCrossEntropy(forward.labels))]
+    var terms = [LossTerm(name: "multi", value: forward.meanCrossEntropy(forward.fused))]
     for (index, name) in model.names.enumerated() {
-      let teacher = model.features(index, of: forward.batch.inputs[index], teachers)
+      let all = model.features(index, of: forward.batch.inputs[index], teachers)
+      let teacher = forward.rows.map { all.gatherRows($0) } ?? all
       context.note("teacher_h.\(name)", tensor: teacher)
       let difference = forward.feature(index) - teacher
       let distance = (difference * difference).rowSums().mean()

@@ -173,9 +173,10 @@ public struct BenchReport {
       <h1>Which method helps, and is it real?</h1>
       \(lead)
       <dl class="facts">\(facts)</dl>
-      \(ReportPage.section("Methods", "Means over seeds with intervals, and tests against \(table.reference).", tableFigure))
+      \(ReportPage.section("Methods", "Means over seeds with intervals, and tests against \(table.reference).", figure(of: table.printed, label: "Methods")))
       \(ReportPage.section("Figures", "Every number of them is in the files of the runs.", drawn.joined()))
       \(costSection)
+      \(furtherSections)
       """
     return ReportPage(title: "\(runs.title): methods", colors: ReportColors([]), body: body).html
   }
@@ -232,8 +233,22 @@ public struct BenchReport {
     return 1000 * seconds / Double(steps)
   }
 
-  private var tableFigure: Markup {
-    let printed = table.printed
+  /// Operations by stage, and what is left with corrupted modalities, where the runs have them.
+  private var furtherSections: [Markup] {
+    [
+      table.costs.map {
+        ReportPage.section(
+          "Operations", "What kinds of methods cost.", figure(of: $0.printed, label: "Operations"))
+      },
+      table.robustness.map {
+        ReportPage.section(
+          "Corrupted modalities", "One at a time, the others as they are.",
+          figure(of: $0, label: "Corrupted modalities"))
+      },
+    ].compactMap(\.self)
+  }
+
+  private func figure(of printed: PrintedTable, label: String) -> Markup {
     let head = printed.titles.map { "<th>\($0)</th>" as Markup }
     let rows = printed.rows.map { row -> Markup in
       let cells = row.map { "<td>\($0)</td>" as Markup }
@@ -242,7 +257,7 @@ public struct BenchReport {
     let content: Markup = "<table><thead><tr>\(head)</tr></thead><tbody>\(rows)</tbody></table>"
     let notes = printed.notes.map { "<li>\($0)</li>" as Markup }
     return """
-      <figure>\(ReportPage.scrolling(content, label: "Methods"))<figcaption><ul>\(notes)</ul></figcaption></figure>
+      <figure>\(ReportPage.scrolling(content, label: label))<figcaption><ul>\(notes)</ul></figcaption></figure>
       """
   }
 }

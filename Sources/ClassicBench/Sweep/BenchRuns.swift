@@ -23,9 +23,7 @@ public struct BenchRuns: Sendable {
     /// The seeds that have a result, in order.
     public var seeds: [Int] { results.keys.sorted() }
     /// Whether the paper's own formula was not recovered.
-    public var isReconstruction: Bool {
-      MethodCatalog.entries.first { $0.id == method }?.isReconstruction ?? false
-    }
+    public var isReconstruction: Bool { MethodCatalog.isReconstruction(method) }
     /// The mean over seeds of the accuracy on validation samples.
     var validationAccuracy: Double? {
       let values = seeds.compactMap { results[$0]?.validationAccuracy }

@@ -28,6 +28,7 @@ extension BenchTable {
     titles += ["rank", "vs \(reference)", confidenceText, "p", "p Holm"]
     if showsWithin { titles.append("better/worse") }
     titles.append("detectable")
+    if costs != nil { titles += OperationTable.titles }
     let cells = rows.map { row -> [String] in
       var cells = [
         row.point.title + (row.point.isReconstruction ? " *" : ""), "\(row.point.results.count)",
@@ -41,7 +42,10 @@ extension BenchTable {
       if showsWithin {
         cells.append(row.withinSeeds.map { "\($0.better)/\($0.worse)" } ?? Self.nothing)
       }
-      return cells + [percent(row.detectable)]
+      cells.append(percent(row.detectable))
+      guard let costs else { return cells }
+      return cells
+        + OperationTable.cells(row.operations, ratio: costs.ratio(row.point.title), nothing: Self.nothing)
     }
     return PrintedTable(titles: titles, rows: cells, notes: notes)
   }
@@ -94,6 +98,7 @@ extension BenchTable {
         "better/worse: seeds in which McNemar's exact test finds the method better or worse than \(reference) at "
           + Decimals.text(1 - bootstrap.confidence, places: 2) + ", corrected by Holm over methods")
     }
+    if costs != nil { notes.append(OperationTable.note) }
     return notes + choiceNotes + missingNotes
   }
 
@@ -126,7 +131,7 @@ extension BenchTable {
       "high",
       "sd", "imbalance", "rank", "reference", "difference", "difference_low", "difference_high", "p",
       "p_holm",
-      "seeds_better", "seeds_worse", "detectable",
+      "seeds_better", "seeds_worse", "detectable", "operations", "operations_ratio",
     ])
     for row in rows {
       let settings = row.point.settings.map(\.text).joined(separator: " ")
@@ -139,6 +144,7 @@ extension BenchTable {
         .number(row.differenceInterval?.lower), .number(row.differenceInterval?.upper), .number(row.p),
         .number(row.corrected), row.withinSeeds.map { .integer($0.better) } ?? .empty,
         row.withinSeeds.map { .integer($0.worse) } ?? .empty, .number(row.detectable),
+        .number(row.operations), .number(costs?.ratio(row.point.title)),
       ])
     }
     return writer.text
@@ -151,7 +157,8 @@ extension BenchTable {
       "reference": .string(reference), "modalities": .array(runs.modalities.map(JSONValue.string)),
       "seeds": .array(runs.seeds.map(JSONValue.integer)), "test_samples": .integer(runs.itemCount),
       "confidence": .number(bootstrap.confidence), "replicates": .integer(bootstrap.replicates),
-      "rows": .array(rows.map(json)), "notes": .array(notes.map(JSONValue.string)),
+      "rows": .array(rows.map(json)), "operations_by_stage": costs?.json ?? .null,
+      "notes": .array(notes.map(JSONValue.string)),
     ]
   }
 
@@ -173,7 +180,8 @@ extension BenchTable {
       "mcnemar_p_holm": row.withinSeeds.map { .array($0.corrected.map { JSONValue($0) }) } ?? .null,
       "seeds_better": row.withinSeeds.map { .integer($0.better) } ?? .null,
       "seeds_worse": row.withinSeeds.map { .integer($0.worse) } ?? .null,
-      "detectable": JSONValue(row.detectable), "missing": .array(absent),
+      "detectable": JSONValue(row.detectable), "operations": JSONValue(row.operations),
+      "operations_ratio": JSONValue(costs?.ratio(point.title)), "missing": .array(absent),
     ]
   }
 

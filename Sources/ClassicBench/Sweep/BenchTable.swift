@@ -58,6 +58,8 @@ public struct BenchTable: Sendable {
     public let detectable: Double?
     /// Tests within seeds; nil for the reference, and of anything but accuracy.
     public let withinSeeds: WithinSeeds?
+    /// The mean over seeds of the operations of a training; nil where no run knows them.
+    public let operations: Double?
   }
 
   /// What was read.
@@ -68,6 +70,10 @@ public struct BenchTable: Sendable {
   public let reference: String
   /// In the order of the experiment.
   public let rows: [Row]
+  /// Work by row and by stage; nil where no run knows its operations.
+  public let costs: OperationTable?
+  /// Accuracy while a modality is missing or corrupted; nil where no run has it.
+  public let robustness: PrintedTable?
   let bootstrap: Bootstrap
   let showsAll: Bool
 
@@ -95,6 +101,11 @@ public struct BenchTable: Sendable {
     let corrected = PairedTests.holm(rows.map(\.p))
     for (place, value) in corrected.enumerated() { rows[place].corrected = value }
     self.rows = rows
+    let results = shown.map { point in
+      (label: point.title, results: point.seeds.compactMap { point.results[$0] })
+    }
+    costs = OperationTable(results)
+    robustness = RobustnessScores.table(results)
   }
 
   private static func row(
@@ -121,7 +132,7 @@ public struct BenchTable: Sendable {
       deviation: StreamingMoments(scores.map(\.value)).sampleStandardDeviation,
       imbalance: imbalances.isEmpty ? nil : imbalances.reduce(0, +) / Double(imbalances.count), rank: rank,
       difference: difference?.value, differenceInterval: difference?.interval, p: test?.p, corrected: nil,
-      detectable: test?.detectable, withinSeeds: within)
+      detectable: test?.detectable, withinSeeds: within, operations: OperationTable.mean(results))
   }
 
   /// Mean ranks by title, over seeds that every point has.

@@ -39,15 +39,20 @@ extension Benchmark {
     let run = try SweepIndex(of: folder).entry(name, in: folder).run
     guard let choice = experiment.methods.first, let seed = experiment.seeds.first else { return .stopped }
     var ingredients = MethodCatalog.Ingredients()
+    var spent = 0
     if choice.needsTeachers, let teacher = run.teacher {
-      ingredients.teachers = try encoders(of: SweepIndex.place(teacher, in: folder), seed: seed)
+      let place = SweepIndex.place(teacher, in: folder)
+      ingredients.teachers = try encoders(of: place, seed: seed)
+      let bytes = try FileReader.bytes(of: place.appendingPathComponent(BenchResult.fileName), limit: 1 << 26)
+      spent = BenchResult(try JSONValue(parsing: bytes))?.operations?.total ?? 0
     }
     let place = SweepIndex.place(name, in: folder)
     var patience = 150
     while true {
       do {
         let result = try single(
-          choice.make(ingredients), label: choice.label, seed: seed, at: place, .resume, progress)
+          choice.make(ingredients), label: choice.label, seed: seed, at: place, .resume, teachers: spent,
+          progress)
         return result.map { Outcome.complete([$0]) } ?? .stopped
       } catch RunFolderError.locked where patience > 0 && !Interrupts.isRequested {
         patience -= 1

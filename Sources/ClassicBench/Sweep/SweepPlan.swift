@@ -3,7 +3,8 @@ public import RunKit
 
 /// One value that a sweep gives to an option of a method, or to the training: `alpha=0.5`, `training.epochs=20`.
 public struct SweepSetting: Equatable, Sendable {
-  /// An option of the method; `training.` and a key of the training; or `fusion`.
+  /// An option of the method, behind its name and a dot where it is of a part of a composed one; `training.` and a key of
+  /// the training; or `fusion`.
   public let key: String
   /// A number, a text, or a truth value.
   public let value: JSONValue
@@ -211,11 +212,23 @@ public struct SweepPlan: Sendable {
     _ method: JSONObject, _ key: String, _ value: JSONValue, path: String, modalities: [String]
   ) throws {
     var method = method
-    method[key] = value
+    set(key, value, in: &method)
     let reader = try ExperimentReader(
       path: path + ", " + label(method), bytes: [UInt8](JSONValue.object(method).text().utf8))
     _ = try MethodCatalog.read(reader, modalities: modalities)
     try reader.finish()
+  }
+
+  /// Sets an option of a method, or of a part of a composed one: `ogm-ge.alpha`.
+  private static func set(_ key: String, _ value: JSONValue, in method: inout JSONObject) {
+    guard let dot = key.firstIndex(of: ".") else {
+      method[key] = value
+      return
+    }
+    let part = String(key[..<dot])
+    var options = method[part]?.objectValue ?? JSONObject()
+    options[String(key[key.index(after: dot)...])] = value
+    method[part] = .object(options)
   }
 
   private static func unused(
@@ -261,7 +274,7 @@ public struct SweepPlan: Sendable {
       } else if setting.isOfExperiment {
         experiment[setting.key] = setting.value
       } else {
-        method[setting.key] = setting.value
+        set(setting.key, setting.value, in: &method)
       }
     }
     experiment["reference"] = nil

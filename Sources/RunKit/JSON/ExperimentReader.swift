@@ -156,6 +156,37 @@ public final class ExperimentReader {
     return strings
   }
 
+  /// A list of numbers in `range`, or one of some words; nil without a value.
+  public func optionalNumbers(
+    _ key: String, in range: ClosedRange<Double>, orOneOf words: [String]
+  ) throws(ExperimentError) -> (numbers: [Double], word: String?)? {
+    guard let value = value(key) else {
+      values[key] = .null
+      return nil
+    }
+    values[key] = value
+    let choices = words.map(\.inQuotes).joined(separator: ", ")
+    if let word = value.stringValue {
+      guard words.contains(word) else {
+        throw impossible(key, found: word.inQuotes, expected: "\(choices), or an array of numbers")
+      }
+      return ([], word)
+    }
+    guard let elements = value.arrayValue else {
+      throw wrongKind(key, value, "\(choices), or an array of numbers")
+    }
+    var numbers: [Double] = []
+    for element in elements {
+      guard let number = element.doubleValue else { throw wrongKind(key, element, "an array of numbers") }
+      guard range.contains(number) else {
+        throw impossible(
+          key, found: element.text(), expected: "numbers from \(range.lowerBound) to \(range.upperBound)")
+      }
+      numbers.append(number)
+    }
+    return (numbers, nil)
+  }
+
   /// A nested object; one without keys where there is none.
   public func section(_ key: String) throws(ExperimentError) -> ExperimentReader {
     let value = value(key) ?? .object(JSONObject())

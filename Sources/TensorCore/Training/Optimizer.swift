@@ -76,7 +76,10 @@ public final class Optimizer {
   ///   - gradients: One entry for each parameter.
   ///   - learningRate: Before the groups' factors.
   ///   - scale: What gradients are multiplied by.
-  public func step(_ gradients: [Tensor?], learningRate: Double, scale: Double = 1) {
+  ///   - factors: What the learning rate of a parameter is multiplied by besides, by name; 1 where nothing is said.
+  public func step(
+    _ gradients: [Tensor?], learningRate: Double, scale: Double = 1, factors: [String: Double] = [:]
+  ) {
     require(
       gradients.count == parameters.count, "\(gradients.count) gradients for \(parameters.count) parameters")
     for (index, gradient) in gradients.enumerated() {
@@ -89,7 +92,8 @@ public final class Optimizer {
       rule.update(
         parameter, gradient: gradient, state: states[index],
         UpdateSettings(
-          step: updateCounts[index], learningRate: learningRate * group.learningRateFactor,
+          step: updateCounts[index],
+          learningRate: learningRate * group.learningRateFactor * (factors[parameters.names[index]] ?? 1),
           weightDecay: group.weightDecay, gradientScale: Float(scale)))
     }
   }

@@ -163,6 +163,7 @@ public final class StepDriver {
     var gradients = [Tensor?](repeating: nil, count: parameters.count)
     var (sum, weight) = (0.0, 0.0)
     var details: [(tag: String, value: Double)] = []
+    var factors: [String: Double] = [:]
     for part in 0..<options.accumulation {
       let tape = Tape()
       let leaves = parameters.values.map { tape.leaf($0) }
@@ -172,6 +173,7 @@ public final class StepDriver {
       let loss = try task.loss(named, at: place)
       sum += Double(loss.sum.hostValues()[0])
       weight += loss.weight
+      factors = loss.updateFactors
       report.tokens += loss.tokenCount
       if part == 0 { details = loss.details }
       guard loss.weight > 0 else { continue }
@@ -188,7 +190,8 @@ public final class StepDriver {
       norm = clipped.norm
       guard sum.isFinite else { throw notFinite("loss", sum) }
       guard norm.isFinite else { throw notFinite("norm of the gradient", norm) }
-      optimizer.step(clipped.gradients, learningRate: learningRate, scale: clipped.scale)
+      optimizer.step(
+        clipped.gradients, learningRate: learningRate, scale: clipped.scale, factors: factors)
     }
     state.didStep(lossSum: sum, lossWeight: weight, gradientNorm: norm)
     if let average, let factor = options.averageFactor {

@@ -79,6 +79,8 @@ public struct TrainingLoss {
   public let tokenCount: Int
   /// Further figures for the log, by tag.
   public let details: [(tag: String, value: Double)]
+  /// What the update of a parameter is multiplied by, by name, where that is not 1; of the last part of a step.
+  public var updateFactors: [String: Double] = [:]
   /// Tensors of the pass whose gradients make more figures for the log, such as its inputs.
   public var probes: [Tensor] = []
   /// Makes the figures from the gradients of the probes, nil where the loss does not depend on one, of the sum over the

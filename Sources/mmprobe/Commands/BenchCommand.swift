@@ -10,6 +10,8 @@ struct BenchCommand: Command {
   static let discussion = """
     list shows every method with the part of training it changes and its source;
     reconstructions, whose papers' own formulas were not recovered, are marked.
+    Methods of different stages can be composed: an experiment may name
+    opm+ogm-ge.
 
     run EXPERIMENT trains every method of a JSON file with every seed and compares
     them on the test split: accuracy with its spread over seeds, each modality
@@ -35,7 +37,7 @@ struct BenchCommand: Command {
   static let experiment = Positional(name: "EXPERIMENT", count: .optional, help: "a JSON file, for run")
   static let preset = Option<BenchPreset?>.choice(
     "preset", "NAME", absence: "a file", "an experiment that comes with the program")
-  static let quick = Option<Bool>.flag("quick", "3 seeds of the preset")
+  static let quick = Option<Bool>.flag("quick", "3 seeds of the preset; AVDigits with half the epochs")
   static let data = Option<String?>.text(
     "data", "FOLDER", notes: "default: what the experiment says", "folder of the data")
   static let methods = Option<[String]>.list(
@@ -156,6 +158,8 @@ struct BenchCommand: Command {
       table.append([entry.id, entry.name, entry.stage.rawValue, source])
     }
     try console.write(table.text)
+    try console.line()
+    try console.write(MethodCatalog.compositionText)
     return .success
   }
 
@@ -229,6 +233,10 @@ struct BenchCommand: Command {
         cells.titles.enumerated().map { $0.offset == 0 ? .text($0.element) : .number($0.element) })
       for row in cells.rows { table.append(row) }
       try console.write(table.text)
+      for further in [comparison.costs?.printed, comparison.robustness].compactMap(\.self) {
+        try console.line()
+        try console.write(BenchTableCommand.text(further))
+      }
     }
     return .success
   }

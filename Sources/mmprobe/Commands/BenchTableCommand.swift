@@ -19,6 +19,11 @@ struct BenchTableCommand: Command {
     is told for every method. Runs that are missing are named; what cannot be told
     without them is a dash, and null in JSON.
 
+    Gop and x joint are the work of a training in nominal operations and in
+    multiples of joint's; a table by stage follows. --corrupted shows in place of
+    all this what is left of the accuracy with one modality missing, noisy or of
+    another sample.
+
     Several folders are data sets: a table of each, then the means of all with mean
     ranks and the signed-rank test of Wilcoxon over data sets, corrected by Holm.
     """
@@ -30,10 +35,13 @@ struct BenchTableCommand: Command {
     "format", "FORM", absence: "text, json with --json", "how the table is printed")
   static let against = Option<String?>.text(
     "against", "LABEL", notes: "default what the experiment says", "the method others are compared with")
+  static let corrupted = Option<Bool>.flag(
+    "corrupted", "accuracy with a modality missing or corrupted")
   static let all = Option<Bool>.flag("all", "a row for every setting, not only the chosen ones")
   static let positionals = [folders]
   static let options = [
     metric.declaration, format.declaration, against.declaration, all.declaration,
+    corrupted.declaration,
     IntervalOptions.confidence.declaration, IntervalOptions.replicates.declaration,
   ]
   static let examples = [
@@ -45,11 +53,13 @@ struct BenchTableCommand: Command {
 
   private let folders: [String]
   private let format: Format?
+  private let showsCorrupted: Bool
   private var options = BenchTable.Options()
 
   init(_ arguments: Arguments) throws(UsageError) {
     folders = try arguments.all(Self.folders)
     format = try arguments[Self.format]
+    showsCorrupted = try arguments[Self.corrupted]
     options.metric = try arguments[Self.metric]
     options.reference = try arguments[Self.against]
     options.showsAll = try arguments[Self.all]
@@ -58,6 +68,11 @@ struct BenchTableCommand: Command {
   }
 
   func validate() throws(UsageError) {
+    if showsCorrupted && (format == .csv || format == .json) {
+      throw .conflict(
+        reason: "--corrupted is printed for people: text, markdown or latex",
+        remedy: "programs find it in the result.json of every run")
+    }
     if folders.count > 1 && options.showsAll {
       throw .conflict(
         reason: "--all is for one FOLDER: a table over data sets has one row for each method",
@@ -72,13 +87,24 @@ struct BenchTableCommand: Command {
     let tables = try folders.map { path in
       try BenchTable(BenchRuns(URL(fileURLWithPath: path, isDirectory: true)), options)
     }
-    let format = format ?? (console.wantsJSON ? .json : .text)
+    let format = format ?? (console.wantsJSON && !showsCorrupted ? .json : .text)
+    if showsCorrupted {
+      for (place, table) in tables.enumerated() {
+        if place > 0 { try console.line() }
+        guard let robustness = table.robustness else {
+          throw SweepError.malformed(
+            path: table.runs.path, reason: "its runs were made before corrupted modalities were measured")
+        }
+        try console.write(Self.text(robustness, format))
+      }
+      return .success
+    }
     let over = tables.count > 1 ? try DataSetTable(tables) : nil
     switch format {
     case .json: try console.document(over?.json ?? tables[0].json)
     case .csv: try console.write(over?.csv ?? tables[0].csv)
     case .text, .markdown, .latex:
-      var printed = tables.map(\.printed)
+      var printed = tables.flatMap { [$0.printed, $0.costs?.printed].compactMap(\.self) }
       if let over { printed.append(over.printed) }
       for (place, table) in printed.enumerated() {
         if place > 0 { try console.line() }
