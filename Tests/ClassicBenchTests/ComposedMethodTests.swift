@@ -125,8 +125,8 @@ final class ComposedMethodTests: XCTestCase {
     for (id, reason) in [
       ("opm+amco", "opm and amco are both of the stage forward"),
       ("ogm+ogm", "ogm and ogm are both of the stage optimization"),
-      ("cml+agm", "both cml and agm have a loss of its own"),
-      ("mmcosine+mla", "both mmcosine and mla have a head of its own"),
+      ("cml+agm", "both cml and agm have a loss of their own"),
+      ("mmcosine+mla", "both mmcosine and mla have a head of their own"),
       ("udi+ogm", "udi trains branches without a fused head, which ogm needs"),
       (
         "modality-valuation+greedy",

@@ -127,7 +127,7 @@ final class BenchCommandTests: XCTestCase {
       (#"{"id": "ogm", "alpah": 1}"#, "", .data, "\"alpha\""),
       (#"{"id": "ogm", "alpha": -1}"#, "", .data, "alpha"),
       (#"{"id": "opm+ogm", "ogm": {"alpah": 1}}"#, "", .data, "\"alpha\""),
-      (#"{"id": "cml+agm"}"#, "", .unsupported, "a loss of its own"),
+      (#"{"id": "cml+agm"}"#, "", .unsupported, "a loss of their own"),
       (#"{"id": "joint"}, {"id": "joint"}"#, "", .data, "label"),
       (#"{"id": "joint", "label": "../x"}"#, "", .data, "letters"),
       (#"{"id": "joint"}"#, #""reference": "none","#, .data, "reference"),
