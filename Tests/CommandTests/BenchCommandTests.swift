@@ -133,7 +133,7 @@ final class BenchCommandTests: XCTestCase {
       (#"{"id": "joint"}"#, #""reference": "none","#, .data, "reference"),
       (#"{"id": "unimodal", "modality": "text"}"#, "", .data, "image, audio"),
       ("", "", .data, "methods"),
-      (#"{"id": "joint"}"#, #""encoders": "resnet19","#, .data, "\"resnet18\""),
+      (#"{"id": "joint"}"#, #""encoders": "resnet19","#, .data, "'resnet18'"),
       (
         #"{"id": "joint"}"#, #""encoders": {"audio": {"type": "cnn", "width": 2}},"#, .data,
         "encoders.audio.width"
