@@ -1,7 +1,7 @@
-"""PyTorch doing what `mmprobe bench run` does for joint training of AVDigits (image and sound), on the CPU in float32.
+"""PyTorch doing what `mmprobe bench run` does for joint training, on the CPU in float32.
 
-The random streams of mmprobe are computed here again, so that both sides start with the same weights and see the same
-batches. One answer for each line of standard input: `run N` trains N steps and tells the seconds of each and their mean loss.
+AVDigits (image and sound): the random streams of mmprobe are computed here again, so that both sides start with the same weights
+and see the same batches. Sequences of the shapes of CMU-MOSEI: weights are those that mmprobe wrote, and an epoch is one batch. One answer for each line of standard input: `run N` trains N steps and tells the seconds of each and their mean loss.
 """
 
 import argparse
@@ -98,22 +98,63 @@ class Digits(nn.Module):
         return self.head(torch.cat(features, dim=1))
 
 
+class Sequences(nn.Module):
+    """The transformer of each modality that BalanceBenchmark has for CMU-MOSEI, without dropout, before a linear head."""
+
+    def __init__(self, sizes, stored):
+        super().__init__()
+        width = 1024
+        self.projection = nn.ModuleDict({name: nn.Linear(size, width, bias=False) for name, size in sizes.items()})
+        self.layers = nn.ModuleDict({
+            name: nn.ModuleList(
+                nn.TransformerEncoderLayer(width, 4, 2048, dropout=0, batch_first=True) for _ in range(2)) for name in sizes})
+        self.head = nn.Linear(len(sizes) * width, 2)
+        with torch.no_grad():
+            for name, value in self.named_parameters():
+                parts = name.split(".")
+                own = name if parts[0] == "head" else ".".join(["encoder", parts[1], parts[0], *parts[2:]])
+                value.copy_(stored[own])
+
+    def forward(self, inputs):
+        features = []
+        for name, x in inputs.items():
+            x = self.projection[name](x)
+            for layer in self.layers[name]:
+                x = layer(x)
+            features.append(x[:, -1])
+        return self.head(torch.cat(features, dim=1))
+
+
+def read_digits(folder, seed):
+    scales = json.loads((folder / "dataset.json").read_text())["normalisation"]
+    stored = load_file(folder / "train.safetensors")
+    inputs = {
+        name: ((stored[name].double() / 255 - scales[name]["mean"]) / scales[name]["std"]).float() for name in SIZES}
+    model = Digits()
+    model.start(seed)
+    return model, inputs, stored["label"], BATCH
+
+
+def read_sequences(folder, weights):
+    stored = numpy.load(folder / "train.npz")
+    inputs = {name: torch.tensor(stored[name]) for name in ["audio", "vision", "text"]}
+    labels = torch.tensor((stored["labels"] >= 0).astype(numpy.int64))
+    model = Sequences({name: x.shape[2] for name, x in inputs.items()}, load_file(weights))
+    return model, inputs, labels, len(labels)
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("data", type=pathlib.Path)
     parser.add_argument("--threads", type=int, required=True)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--weights", type=pathlib.Path, help="start with these, on sequences")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
-    scales = json.loads((options.data / "dataset.json").read_text())["normalisation"]
-    stored = load_file(options.data / "train.safetensors")
-    inputs = {
-        name: ((stored[name].double() / 255 - scales[name]["mean"]) / scales[name]["std"]).float() for name in SIZES}
-    labels = stored["label"]
-    model = Digits()
-    model.start(options.seed)
+    read = read_sequences(options.data, options.weights) if options.weights else read_digits(options.data, options.seed)
+    model, inputs, labels, size = read
     optimizer = torch.optim.SGD(model.parameters(), lr=0.01, momentum=0.9, weight_decay=1e-4)
-    batches = len(labels) // BATCH
+    batches = len(labels) // size
     step, order = 0, []
     print(json.dumps({"ready": True}), flush=True)
     for line in sys.stdin:
@@ -122,7 +163,7 @@ def main():
             if step % batches == 0:
                 order = RandomStream(options.seed, "order", epoch=step // batches).permutation(len(labels))
             start = time.perf_counter()
-            rows = torch.tensor(order[step % batches * BATCH:(step % batches + 1) * BATCH])
+            rows = torch.tensor(order[step % batches * size:(step % batches + 1) * size])
             loss = nn.functional.cross_entropy(model({name: x[rows] for name, x in inputs.items()}), labels[rows])
             optimizer.zero_grad(set_to_none=True)
             loss.backward()

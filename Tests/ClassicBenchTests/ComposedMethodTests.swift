@@ -134,6 +134,10 @@ final class ComposedMethodTests: XCTestCase {
       ),
       ("mla+inforeg", "mla takes modalities in turns, inforeg compares all of them in a step"),
       ("joint+ogm", "joint changes nothing: leave it out"),
+      (
+        "rollingq+ogm",
+        "rollingq rotates the query of the head, and other methods score the head without that"
+      ),
     ] {
       XCTAssertThrowsError(try read("{\"id\": \"\(id)\"}"), id) { error in
         guard case BenchError.refused(let method, let found)? = error as? BenchError else {

@@ -324,9 +324,26 @@ final class DataLayoutTests: XCTestCase {
       ["unreadable a_HAP", "unreadable b_NEU"])
   }
 
+  /// A list cannot name files outside of the folder, and a quote cannot swallow the rest of it.
+  func testListsStayInTheirFolder() throws {
+    let tree = try DataTree.cremad()
+    try tree.array("../outside.npy", shape: [4, 3]) { Float($0) }
+    let list = try String(contentsOf: tree.url("train.csv"), encoding: .utf8)
+    try tree.write("train.csv", list + "../../outside,HAP\n")
+    XCTAssertEqual(
+      tree.problems(.cremad).count { $0.hasPrefix("missing_modality") && $0.hasSuffix("../../outside") }, 2)
+    try tree.write("train.csv", list + "\"x,HAP\ny,SAD\n")
+    XCTAssertTrue(tree.problems(.cremad).contains { $0.hasPrefix("bad_line") })
+  }
+
   func testListsOfBothFormsKeepTheirLines() {
-    let rows = ListFile.rows(of: Array("a,b\r\n\n\"c,\nd\",\"e \"\"f\"\"\"\ng h\ti\n".utf8))
+    let (rows, openQuote) = ListFile.rows(of: Array("a,b\r\n\n\"c,\nd\",\"e \"\"f\"\"\"\ng h\ti\n".utf8))
     XCTAssertEqual(rows.map(\.line), [1, 3, 5])
+    XCTAssertNil(openQuote)
+    // All that follows is in the quote.
+    let open = ListFile.rows(of: Array("a,b\nc,\"d\ne,f\n".utf8))
+    XCTAssertEqual(open.rows.count, 2)
+    XCTAssertEqual(open.openQuote, 2)
     XCTAssertEqual(rows.map(\.fields), [["a", "b"], ["c, d", "e \"f\""], ["g", "h", "i"]])
     XCTAssertEqual(
       ["f10", "f9", "f09", "f1", "g"].sorted(by: precedesNaturally), ["f1", "f09", "f9", "f10", "g"])

@@ -121,7 +121,7 @@ final class DynamicsTests: XCTestCase {
         + Tensor(signal, shape: [40, 5])
     }
     let data = split(inputs, labels)
-    let (scores, robustness) = task.evaluation(of: data, task.parameters)
+    let (scores, robustness) = try task.evaluation(of: data, task.parameters)
     XCTAssertEqual(robustness.rows.map(\.modality), ["audio", "image"])
     // What is left without a modality is the value of the set of the other one.
     XCTAssertEqual(robustness.rows[0].zeroed, scores.subsets.values[2])
@@ -155,7 +155,7 @@ final class DynamicsTests: XCTestCase {
     let (task, _) = try run("joint", SmallTask(count: 2, epochs: 1))
     let whole = Tensor(randomIndices(60, below: 9, seed: 3).map { Float($0) }, shape: [12, 5])
     let data = split([whole, randomTensor([12, 5], seed: 4)], randomIndices(12, below: 3, seed: 5))
-    let rows = task.evaluation(of: data, task.parameters).robustness.rows
+    let rows = try task.evaluation(of: data, task.parameters).robustness.rows
     XCTAssertEqual(rows.map(\.noisy.count), [0, 3])
   }
 

@@ -47,6 +47,47 @@ final class SelectionTests: XCTestCase {
     return Evaluation(model, Joint(), features, data.test.labels, parameters).subsets.correct.map { $0[1] }
   }
 
+  /// What a method remembered when weights were written comes back with them: here the rotation of a query.
+  func testWhatAMethodRemembersBelongsToTheWeights() throws {
+    let small = SmallTask(count: 2)
+    let method = RollingQ()
+    let task = try small.task(method)
+    let directory = try TemporaryDirectory()
+    let folder = try SmallTask.folder(directory, .fresh)
+    let driver = try StepDriver(
+      task, optimizer: task.makeOptimizer(), options: task.driverOptions, folder: folder)
+    _ = try driver.run()
+    XCTAssertEqual(method.rolling?[0]?.counts, [1])
+    let rotation = try XCTUnwrap(method.rolling?[0]?.rotation(head: 0))
+    let file = try SafetensorsFile(path: folder.url(of: "last/parameters.safetensors").path)
+    // Another process: a new method that has seen no step.
+    let other = RollingQ()
+    let later = try small.task(other)
+    XCTAssertEqual(other.rolling?[0]?.counts, [0])
+    let set = ParameterSet(later.parameters.names.map { ($0, later.parameters[$0] ?? Tensor(zeros: [])) })
+    try set.restore(from: file)
+    later.takeState(of: set)
+    XCTAssertEqual(other.rolling?[0]?.counts, [1])
+    XCTAssertEqual(other.rolling?[0]?.rotation(head: 0), rotation)
+  }
+
+  /// A ReLU makes 0 of NaN, so that logits alone would not tell.
+  func testInputsThatAreNoNumbersAreRefused() throws {
+    let task = try SmallTask(count: 2).task(Joint())
+    for (row, modality) in ["audio", "image"].enumerated() {
+      var values = [[Float]](repeating: [Float](repeating: 0.5, count: 20), count: 2)
+      values[row][5 * (row + 1)] = row == 0 ? .nan : -.infinity
+      let split = ClassicSplit(inputs: values.map { Tensor($0, shape: [4, 5]) }, labels: [0, 1, 2, 0])
+      XCTAssertThrowsError(try task.evaluation(of: split, task.parameters)) { error in
+        XCTAssertEqual((error as? BenchError)?.code, .notFinite)
+        XCTAssertEqual((error as? BenchError)?.exitStatus, .data)
+        XCTAssertTrue(
+          error.localizedDescription.contains("\(modality) of sample \(row + 1) of the test split"),
+          error.localizedDescription)
+      }
+    }
+  }
+
   func testTestedWeightsAreThoseAskedFor() throws {
     let data = try AVDigitsData.read(source, modalities: [.image])
     let directory = try TemporaryDirectory()

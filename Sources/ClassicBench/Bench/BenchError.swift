@@ -5,12 +5,14 @@ public enum BenchError: DescribedError {
   case unknownMethod(path: String, id: String, nearest: String?, known: [String])
   case refused(method: String, reason: String)
   case repeatedModality(path: String, name: String)
+  case notFinite(data: String, split: String, modality: String, sample: Int)
 
   /// The cases, by their word in machine-readable output.
   public enum Code: String, CaseIterable, Sendable {
     case unknownMethod = "bench_unknown_method"
     case refused = "bench_refused"
     case repeatedModality = "bench_repeated_modality"
+    case notFinite = "bench_not_finite"
   }
 
   /// Which case this is.
@@ -19,6 +21,7 @@ public enum BenchError: DescribedError {
     case .unknownMethod: .unknownMethod
     case .refused: .refused
     case .repeatedModality: .repeatedModality
+    case .notFinite: .notFinite
     }
   }
 
@@ -32,6 +35,7 @@ public enum BenchError: DescribedError {
     switch self {
     case .unknownMethod(let path, _, _, _), .repeatedModality(let path, _): path
     case .refused: nil
+    case .notFinite(let data, _, _, _): data
     }
   }
 
@@ -42,6 +46,8 @@ public enum BenchError: DescribedError {
       "\(path): there is no method \(id.inQuotes)." + (nearest.map { " Did you mean \($0.inQuotes)?" } ?? "")
     case .refused(let method, let reason): "the method \(method.inQuotes) cannot be used here: \(reason)"
     case .repeatedModality(let path, let name): "\(path): the modality \(name.inQuotes) is named twice"
+    case .notFinite(let data, let split, let modality, let sample):
+      "\(data): \(modality) of sample \(sample) of the \(split) split holds NaN or infinity, expected finite numbers"
     }
   }
 
@@ -51,6 +57,8 @@ public enum BenchError: DescribedError {
     case .unknownMethod(_, _, _, let known): "known methods: \(known.joined(separator: ", "))"
     case .refused: "leave the method out, or change the modalities or its options"
     case .repeatedModality: "name each modality once"
+    case .notFinite:
+      "'mmprobe data check' lists what is wrong with a packed folder; samples count from 0"
     }
   }
 }

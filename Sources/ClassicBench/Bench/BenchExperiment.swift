@@ -26,6 +26,9 @@ import TokenModel
 ///
 /// `selection` says which weights are tested: those of the best `validation` accuracy (the default), or the `last`.
 public struct BenchExperiment {
+  /// The most modalities: every set of them is evaluated.
+  static let modalityLimit = 8
+
   /// The heads that an experiment can ask for.
   enum Fusion: String, CaseIterable {
     case concatenation, sum, gated, film, transformer
@@ -99,6 +102,11 @@ public struct BenchExperiment {
       throw BenchError.repeatedModality(path: path, name: twice)
     }
     guard !names.isEmpty else { throw ExperimentError.missingKey(path: path, key: "modalities") }
+    guard names.count <= Self.modalityLimit else {
+      throw reader.impossible(
+        "modalities", found: "\(names.count)",
+        expected: "at most \(Self.modalityLimit): every set of them is evaluated")
+    }
     modalities = names.map { Modality(rawValue: $0) }
     encoders = try EncoderChoices(reader, modalities: names, base: base)
     fusion = try reader.choice("fusion", default: .concatenation)
@@ -138,7 +146,7 @@ public struct BenchExperiment {
   }
 
   /// Labels name folders.
-  private static func isPlain(_ label: String) -> Bool {
+  static func isPlain(_ label: String) -> Bool {
     !label.isEmpty
       && label.utf8.allSatisfy { byte in
         UInt8(ascii: "a")...UInt8(ascii: "z") ~= byte || UInt8(ascii: "A")...UInt8(ascii: "Z") ~= byte
@@ -165,7 +173,7 @@ public struct BenchExperiment {
       throw reader.impossible(
         "apply_to", found: "update with accumulation", expected: "grad, or an accumulation of 1")
     }
-    let weights = try reader.optionalNumbers("class_weights", in: 0...1e6, orOneOf: ["balanced"])
+    let weights = try reader.optionalNumbers("class_weights", in: 1e-6...1e6, orOneOf: ["balanced"])
     plan.classWeights = weights.map { $0.word == nil ? .given($0.numbers) : .balanced }
     return plan
   }

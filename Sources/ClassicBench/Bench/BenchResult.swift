@@ -95,10 +95,13 @@ public struct BenchResult: Equatable, Sendable {
       let unimodal = numbers("unimodal_accuracy"), let shapley = numbers("shapley"),
       let imbalance = value["imbalance"]?.doubleValue, let subsets = numbers("subset_accuracy"),
       let bits = value["subset_correct"]?.arrayValue?.compactMap(\.stringValue),
-      bits.count == subsets.count, Set(bits.map(\.utf8.count)).count == 1
+      let names = value["modalities"]?.arrayValue?.compactMap(\.stringValue),
+      1...BenchExperiment.modalityLimit ~= names.count, unimodal.count == names.count,
+      shapley.count == names.count, subsets.count == 1 << names.count, bits.count == subsets.count,
+      Set(bits.map(\.utf8.count)).count == 1, !bits[0].isEmpty
     else { return nil }
     (self.label, self.method, self.seed, self.steps, self.bestStep) = (label, method, seed, steps, bestStep)
-    modalities = value["modalities"]?.arrayValue?.compactMap(\.stringValue) ?? []
+    modalities = names
     (validationAccuracy, self.accuracy, self.macroF1) = (validation, accuracy, macroF1)
     (unimodalAccuracies, contributions, self.imbalance) = (unimodal, shapley, imbalance)
     subsetAccuracies = subsets

@@ -70,9 +70,11 @@ public struct Benchmark {
   }
 
   func task(_ method: any ImbalanceMethod, seed: Int) throws -> ClassicTask {
-    try ClassicTask(
+    let task = try ClassicTask(
       data: (data.training, data.validation), model: baseModel, method: method, plan: experiment.plan,
       seed: seed)
+    task.dataPath = experiment.dataFolder.path
+    return task
   }
 
   /// What would be done: runs, steps, parameters and work, without doing it.
@@ -231,7 +233,7 @@ public struct Benchmark {
       return nil
     }
     let chosen = try tested(task, folder)
-    let evaluation = task.evaluation(of: data.test, chosen)
+    let evaluation = try task.evaluation(of: data.test, chosen)
     var operations = task.operations
     operations.teachers = teachers
     let result = BenchResult(
@@ -255,13 +257,14 @@ public struct Benchmark {
     return result
   }
 
-  /// The weights that the experiment wants tested.
+  /// The weights that the experiment wants tested; the method remembers what it did when they were written.
   private func tested(_ task: ClassicTask, _ folder: RunFolder) throws -> ParameterSet {
-    let names = task.parameters.names.filter { !$0.hasPrefix("method.") }
-    let set = ParameterSet(names.compactMap { name in task.parameters[name].map { (name, $0) } })
+    let set = ParameterSet(
+      task.parameters.names.compactMap { name in task.parameters[name].map { (name, $0) } })
     if folder.contains(testedWeights) {
       try set.restore(from: SafetensorsFile(path: folder.url(of: testedWeights).path))
     }
+    task.takeState(of: set)
     return set
   }
 }

@@ -64,6 +64,8 @@ final class ClassicTask: TrainingTask, TrainingServices {
   let method: any ImbalanceMethod
   let plan: TrainingPlan
   let seed: Int
+  /// Where the data are, for messages.
+  var dataPath = "the data"
   /// Model parameters and buffers, then what the method remembers under `method.`.
   let parameters: ParameterSet
   let rule: RestartableSGD
@@ -80,6 +82,7 @@ final class ClassicTask: TrainingTask, TrainingServices {
   private let heldOut: [Int]
   private let stateNames: [String]
   private var isStateLoaded = false
+  private var isValidationChecked = false
   // Whether the optimizer forgets its momentum in this step: any of its parts says so.
   private var restarts = false
   private var orders: (epoch: Int, items: [ExtraItem])?
@@ -186,10 +189,12 @@ final class ClassicTask: TrainingTask, TrainingServices {
       try method.epochStart(here.epoch, self)
       operations.betweenEpochs += OperationCount.total - before
     }
+    let batch = batch(here)
+    try requireFinite(batch.inputs, batch.indices, "training")
     let engine = StepEngine(
       model: model, method: method, coefficients: plan.coefficients, classWeights: classWeights)
     let result = engine.step(
-      values(parameters), batch(here), at: here, random: KeyedRandom(seed: seed, place: here))
+      values(parameters), batch, at: here, random: KeyedRandom(seed: seed, place: here))
     operations.forward += result.operations.forward
     operations.backward += result.operations.backward
     operations.samples += result.forward.batch.count
@@ -241,9 +246,15 @@ final class ClassicTask: TrainingTask, TrainingServices {
 
   private func loadState(step: Int) throws {
     defer { isStateLoaded = true }
-    guard !isStateLoaded, step > 0, !stateNames.isEmpty else { return }
+    guard !isStateLoaded, step > 0 else { return }
+    takeState(of: parameters)
+  }
+
+  /// Gives the method what it remembered when these parameters were written.
+  func takeState(of set: ParameterSet) {
+    guard !stateNames.isEmpty else { return }
     method.state = stateNames.map { name in
-      (String(name.dropFirst("method.".count)), 1 * (parameters[name] ?? Tensor(zeros: [])))
+      (String(name.dropFirst("method.".count)), 1 * (set[name] ?? Tensor(zeros: [])))
     }
   }
 
@@ -333,7 +344,8 @@ final class ClassicTask: TrainingTask, TrainingServices {
       let order = stream.permutation(of: trained.count)
       for batch in 0..<batchesPerEpoch {
         let chosen = order[batch * plan.batchSize..<(batch + 1) * plan.batchSize].map { trained[$0] }
-        let place = StepPlace(epoch: epoch, batch: batch, batchesPerEpoch: batchesPerEpoch)
+        let place = StepPlace(
+          epoch: epoch, step: epoch * batchesPerEpoch + batch, batch: batch, batchesPerEpoch: batchesPerEpoch)
         let draw = plan.augments ? AugmentationDraw(seed: seed, epoch: epoch) : nil
         let result = engine.step(
           copy.named, training.batch(chosen, draw), at: place, random: KeyedRandom(seed: seed, place: place))
@@ -349,6 +361,8 @@ final class ClassicTask: TrainingTask, TrainingServices {
 
   func evaluate(_ parameters: ParameterSet, step: Int) throws -> [TrainingMetric] {
     let view = Parameters(values(parameters))
+    if !isValidationChecked { try requireFinite(validation, "validation") }
+    isValidationChecked = true
     let features = Self.features(model, validation, Array(validation.labels.indices), view)
     let evaluation = Evaluation(model, method, features, validation.labels, view)
     return [
@@ -357,10 +371,13 @@ final class ClassicTask: TrainingTask, TrainingServices {
     ] + dynamics(evaluation, features, validation.labels, view)
   }
 
-  /// Everything that is measured on a split.
-  func evaluation(of split: ClassicSplit, _ set: ParameterSet) -> (
+  /// Everything that is measured on the test split.
+  ///
+  /// - Throws: `BenchError.notFinite`.
+  func evaluation(of split: ClassicSplit, _ set: ParameterSet) throws -> (
     scores: Evaluation, robustness: RobustnessScores
   ) {
+    try requireFinite(split, "test")
     let parameters = Parameters(values(set))
     let features = Self.features(model, split, Array(split.labels.indices), parameters)
     return (
@@ -369,8 +386,24 @@ final class ClassicTask: TrainingTask, TrainingServices {
     )
   }
 
+  /// Fails where inputs hold NaN or infinity: a ReLU makes 0 of NaN, and nothing could be seen in the logits.
+  private func requireFinite(_ split: ClassicSplit, _ name: String) throws {
+    for start in stride(from: 0, to: split.labels.count, by: split.panelSize) {
+      let panel = Array(start..<min(split.labels.count, start + split.panelSize))
+      try requireFinite(split.rows.map { $0.tensor(panel, nil) }, panel, name)
+    }
+  }
+
+  private func requireFinite(_ inputs: [Tensor], _ samples: [Int], _ split: String) throws {
+    for (input, modality) in zip(inputs, model.names) where !input.total().hostValues()[0].isFinite {
+      let rows = input.reshaped(to: [samples.count, input.count / max(1, samples.count)]).hostRows()
+      guard let bad = rows.firstIndex(where: { !$0.allSatisfy(\.isFinite) }) else { continue }
+      throw BenchError.notFinite(data: dataPath, split: split, modality: modality, sample: samples[bad])
+    }
+  }
+
   func write(_ parameters: ParameterSet, to folder: RunFolder, under name: String) throws {
-    let tensors = try parameters.stored().filter { !$0.name.hasPrefix("method.") }
+    let tensors = try parameters.stored()
     try folder.write(
       to: "\(name)/parameters.safetensors", by: { try SafetensorsWriter.write(tensors: tensors, to: $0.path) }
     )

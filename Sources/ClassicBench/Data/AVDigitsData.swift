@@ -43,10 +43,10 @@ struct AVDigitsData {
 
   private init(_ folder: URL, _ modalities: [Modality]) throws {
     (self.folder, self.modalities) = (folder, modalities)
+    document = try Self.json(folder, "dataset.json")
     for modality in modalities where Self.shapes[modality] == nil && modality != .text {
       throw ClassicDataError.unknownModality(path: folder.path, name: modality.rawValue)
     }
-    document = try Self.json(folder, "dataset.json")
     var words: [[UInt8]: Int] = [:]
     if modalities.contains(.text) {
       guard let list = try Self.json(folder, "vocab.json").arrayValue else {
@@ -55,7 +55,18 @@ struct AVDigitsData {
           expected: "a list of words")
       }
       // Words by their bytes: strings take different spellings of one character for equal.
-      for (index, word) in list.enumerated() { words[[UInt8]((word.stringValue ?? "").utf8)] = index }
+      for (index, word) in list.enumerated() {
+        guard let text = word.stringValue, words.updateValue(index, forKey: Array(text.utf8)) == nil else {
+          throw ClassicDataError.wrongDocument(
+            path: folder.appendingPathComponent("vocab.json").path, key: "item \(index)",
+            expected: "a word that stands there once")
+        }
+      }
+      guard !words.isEmpty else {
+        throw ClassicDataError.wrongDocument(
+          path: folder.appendingPathComponent("vocab.json").path, key: "the document",
+          expected: "a list of at least one word")
+      }
     }
     vocabulary = words
   }

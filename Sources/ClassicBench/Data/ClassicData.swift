@@ -124,7 +124,8 @@ enum ClassicDataError: DescribedError {
 
   var recoverySuggestion: String? {
     switch self {
-    case .missingFile: "name the folder that holds dataset.json"
+    case .missingFile:
+      "name a folder that 'mmprobe data pack' made, or that of AVDigits, which holds dataset.json"
     case .unknownModality: "change the modalities of the experiment"
     default: "get the data set again"
     }

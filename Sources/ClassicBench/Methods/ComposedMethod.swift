@@ -67,6 +67,9 @@ final class ComposedMethod: ImbalanceMethod {
     if types.contains(where: { $0.id == Joint.id }) {
       return "\(Joint.id) changes nothing: leave it out"
     }
+    if types.contains(where: { $0.id == RollingQ.id }) {
+      return "\(RollingQ.id) rotates the query of the head, and other methods score the head without that"
+    }
     for (place, first) in types.enumerated() {
       for second in types[(place + 1)...] {
         if let reason = conflict(first, second) { return reason }

@@ -128,7 +128,8 @@ public struct BenchRuns: Sendable {
       let count = experiment["seeds"]?.intValue, 1...1000 ~= count, first >= 0, first < Int.max - 1000
     else { throw SweepError.notRuns(path: folder.path) }
     let chosen = experiment["chosen_methods"]?.arrayValue?.compactMap(\.stringValue)
-    let labels = methods.compactMap { $0["label"]?.stringValue }.filter { chosen?.contains($0) ?? true }
+    let labels = methods.compactMap { $0["label"]?.stringValue }
+      .filter { BenchExperiment.isPlain($0) && chosen?.contains($0) ?? true }
     var runs: [Listed] = []
     for seed in first..<first + count {
       let teacher = SweepIndex.place("teachers-seed\(seed)", in: folder)

@@ -68,7 +68,7 @@ extension BenchTable {
 
   /// What has to be said of the numbers.
   public var notes: [String] {
-    let seeds = runs.seeds.count
+    let seeds = Set(rows.flatMap { $0.point.seeds }).count
     var notes = [
       "\(metric.title) on \(runs.itemCount) test samples of \(runs.title), mean over seeds, in percent; rank 1 is the best of a seed"
     ]

@@ -261,10 +261,10 @@ private struct EncoderReader {
       from: SafetensorsFile(path: run.folder.appendingPathComponent(benchmark.testedWeights).path))
     let parameters = Parameters(set.named)
     func features(_ split: ClassicSplit) -> (features: Tensor, labels: [Int]) {
-      let input = split.inputs[modality]
-      let parts = stride(from: 0, to: input.shape[0], by: 256).map { start in
-        task.model.features(
-          modality, of: input.slice(start..<min(input.shape[0], start + 256)), parameters)
+      let count = split.labels.count
+      let parts = stride(from: 0, to: count, by: split.panelSize).map { start in
+        let panel = Array(start..<min(count, start + split.panelSize))
+        return task.model.features(modality, of: split.rows[modality].tensor(panel, nil), parameters)
       }
       return (Tensor.concatenated(parts), split.labels)
     }

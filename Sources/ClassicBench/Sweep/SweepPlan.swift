@@ -198,6 +198,8 @@ public struct SweepPlan: Sendable {
       guard key[..<dot] == label(method) else { return nil }
       key = String(key[key.index(after: dot)...])
     }
+    // What tells methods apart is no setting of theirs.
+    if key == "id" || key == "label" { return nil }
     do {
       try check(method, key, dimension.values.first ?? .null, path: path, modalities: modalities)
       return key

@@ -17,8 +17,8 @@ struct BenchCommand: Command {
     them on the test split: accuracy with its spread over seeds, each modality
     alone, Shapley contributions and imbalance, and the difference from a reference
     with an interval over seeds and samples. Tested are the weights with the best
-    validation accuracy, or the last ones; presets test the last. Unknown keys are
-    refused. A first interrupt saves; --resume goes on.
+    validation accuracy, or the last ones; presets of AVDigits test the last.
+    Unknown keys are refused. A first interrupt saves; --resume goes on.
 
     Presets take the place of a file:
     avdigits              every method on images and sounds of datasets/avdigits

@@ -17,18 +17,20 @@ struct ListFile {
   static let sizeLimit = 1 << 28
   let path: String
   let rows: [Row]
+  /// The line of a quote that nothing closes, which takes in all that follows; nil if there is none.
+  let openQuote: Int?
 
   /// - Throws: `FileError`.
   init(_ url: URL) throws {
     path = url.path
-    rows = Self.rows(of: [UInt8](try FileReader.text(of: url, limit: Self.sizeLimit).utf8))
+    (rows, openQuote) = Self.rows(of: [UInt8](try FileReader.text(of: url, limit: Self.sizeLimit).utf8))
   }
 
   /// The records of a text; empty lines are none.
-  static func rows(of bytes: [UInt8]) -> [Row] {
+  static func rows(of bytes: [UInt8]) -> (rows: [Row], openQuote: Int?) {
     var rows: [Row] = []
     var (fields, field, isQuoted, hasComma) = ([[UInt8]](), [UInt8](), false, false)
-    var (line, first, index) = (1, 1, 0)
+    var (line, first, index, quoteLine) = (1, 1, 0, 1)
     func text(_ bytes: [UInt8]) -> String {
       String(decoding: bytes, as: UTF8.self).trimmingCharacters(in: .whitespaces)
     }
@@ -53,6 +55,7 @@ struct ListFile {
         } else if isQuoted || field.allSatisfy({ $0 == 0x20 }) {
           // A quote within a plain field is a quote.
           isQuoted.toggle()
+          quoteLine = line
         } else {
           field.append(byte)
         }
@@ -73,7 +76,7 @@ struct ListFile {
       }
     }
     end()
-    return rows
+    return (rows, isQuoted ? quoteLine : nil)
   }
 }
 

@@ -86,7 +86,11 @@ final class SourceLister {
   // MARK: Files
 
   func url(_ name: String) -> URL { folder.appendingPathComponent(name) }
-  func exists(_ url: URL) -> Bool { FileManager.default.fileExists(atPath: url.path) }
+  /// Whether there is such a file; what lists name outside of the folder is not there.
+  func exists(_ url: URL) -> Bool {
+    url.standardizedFileURL.path.hasPrefix(folder.standardizedFileURL.path + "/")
+      && FileManager.default.fileExists(atPath: url.path)
+  }
 
   /// The first of some lists that is there; without one a problem, unless it may be missing.
   func list(_ names: [String], isOptional: Bool = false) -> ListFile? {
@@ -101,7 +105,16 @@ final class SourceLister {
     }
     let place = Place(path: url(name).path, line: nil)
     guard isSound(url(name), place, sample: nil) else { return nil }
-    do { return try ListFile(url(name)) } catch {
+    do {
+      let list = try ListFile(url(name))
+      if let line = list.openQuote {
+        report(
+          .badLine, Place(path: list.path, line: line),
+          "a quote is opened and not closed, all that follows is in it")
+        return nil
+      }
+      return list
+    } catch {
       report(.unreadable, place, error.localizedDescription)
       return nil
     }
@@ -215,7 +228,7 @@ final class SourceLister {
     for folder in folders {
       let frames = url("\(folder)/\(id)")
       // A path that ends in a slash exists where it is a folder.
-      if FileManager.default.fileExists(atPath: frames.path + "/") {
+      if exists(frames), FileManager.default.fileExists(atPath: frames.path + "/") {
         return pictures(frames, id, place).map { .pictures($0) }
       }
     }
@@ -275,6 +288,12 @@ final class SourceLister {
       samples[split].sort { $0.id.utf8.lexicographicallyPrecedes($1.id.utf8) }
     }
     var recipeNotes = JSONObject([("layout", .string(layout.rawValue))] + notes)
+    let distinct = Set(classes.map { Array($0.utf8) }).count
+    if problems.isEmpty, distinct < 2 || distinct < classes.count {
+      report(
+        .badLine, Place(path: folder.path, line: nil),
+        "found \(classes.count) classes of \(distinct) names, expected two or more that differ")
+    }
     if !hasValidation {
       let taken = Self.validation(samples[0].map(\.label), share: recipe.validationShare, seed: recipe.seed)
       samples[1] = samples[0].indices.filter { taken.contains($0) }.map { samples[0][$0] }

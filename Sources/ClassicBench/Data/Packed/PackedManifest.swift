@@ -86,6 +86,14 @@ public struct PackedManifest: Sendable, Equatable {
     guard splits.map(\.name) == Self.splitNames else {
       throw .badManifest(path: path, key: "splits", expected: Self.splitNames.joined(separator: ", "))
     }
+    guard Set(splits.flatMap(\.ids).map { Array($0.utf8) }).count == splits.reduce(0, { $0 + $1.ids.count })
+    else {
+      throw .badManifest(path: path, key: "splits", expected: "ids that stand in one split each")
+    }
+    let files = splits.flatMap(\.shards).map { Array($0.file.utf8) }
+    guard Set(files).count == files.count else {
+      throw .badManifest(path: path, key: "splits", expected: "shards that belong to one split each")
+    }
     guard let recipe = try reader.value("recipe").objectValue else {
       throw .badManifest(path: path, key: "recipe", expected: "an object")
     }
