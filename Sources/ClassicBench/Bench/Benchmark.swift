@@ -48,12 +48,7 @@ public struct Benchmark {
   init(_ experiment: BenchExperiment, data: ClassicData, facts: RunFolder.Facts) throws {
     (self.experiment, self.data, self.facts) = (experiment, data, facts)
     for choice in experiment.methods {
-      let ingredients = MethodCatalog.Ingredients(
-        teachers: choice.needsTeachers
-          ? Dictionary(
-            uniqueKeysWithValues: teacherModel.initialParameters(seed: 0).map { ($0.name, $0.value) })
-          : [:])
-      _ = try task(choice.make(ingredients), seed: experiment.seeds[0])
+      _ = try task(choice.make(untrainedIngredients(choice)), seed: experiment.seeds[0])
     }
   }
 
@@ -77,16 +72,18 @@ public struct Benchmark {
     return task
   }
 
+  /// Ingredients with teachers as they start: enough to check a method and its shapes; nothing is trained with them.
+  func untrainedIngredients(_ choice: MethodCatalog.Choice) -> MethodCatalog.Ingredients {
+    guard choice.needsTeachers else { return MethodCatalog.Ingredients() }
+    let start = teacherModel.initialParameters(seed: 0).map { ($0.name, $0.value) }
+    return MethodCatalog.Ingredients(teachers: Dictionary(uniqueKeysWithValues: start))
+  }
+
   /// What would be done: runs, steps, parameters and work, without doing it.
   public func dryRun() throws -> JSONValue {
     var methods: [JSONValue] = []
     for choice in experiment.methods {
-      let ingredients = MethodCatalog.Ingredients(
-        teachers: choice.needsTeachers
-          ? Dictionary(
-            uniqueKeysWithValues: teacherModel.initialParameters(seed: 0).map { ($0.name, $0.value) })
-          : [:])
-      let method = choice.make(ingredients)
+      let method = choice.make(untrainedIngredients(choice))
       let task = try task(method, seed: experiment.seeds[0])
       let cost = method.cost(modalities: data.modalities.count)
       methods.append([

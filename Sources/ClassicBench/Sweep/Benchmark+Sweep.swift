@@ -163,8 +163,9 @@ extension Benchmark {
       return CheckedSweep.Cost(
         point: run.point, isTeacher: run.isTeacher, runs: runs, parameters: 0, steps: 0, relative: 0)
     }
-    let task = try task(choice.make(placeholders(choice)), seed: run.seed)
-    let passes = choice.make(placeholders(choice)).cost(modalities: data.modalities.count)
+    let method = choice.make(untrainedIngredients(choice))
+    let task = try task(method, seed: run.seed)
+    let passes = method.cost(modalities: data.modalities.count)
     let steps = task.stepsPerEpoch * experiment.plan.epochs
     let joint = MethodCost()
     let work = Double(task.method.stepsPerBatch(task.model)) * (passes.forward + passes.backward)
@@ -172,12 +173,5 @@ extension Benchmark {
       point: run.point, isTeacher: run.isTeacher, runs: runs,
       parameters: task.model.parameterShapes.reduce(0) { $0 + $1.shape.reduce(1, *) }, steps: steps,
       relative: work / (joint.forward + joint.backward))
-  }
-
-  /// Encoders at their start, in the place of trained teachers.
-  func placeholders(_ choice: MethodCatalog.Choice) -> MethodCatalog.Ingredients {
-    guard choice.needsTeachers else { return MethodCatalog.Ingredients() }
-    let start = teacherModel.initialParameters(seed: 0).map { ($0.name, $0.value) }
-    return MethodCatalog.Ingredients(teachers: Dictionary(uniqueKeysWithValues: start))
   }
 }

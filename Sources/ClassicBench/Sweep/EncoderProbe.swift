@@ -248,7 +248,7 @@ private struct EncoderReader {
     let choice = experiment.methods.first { $0.label == run.label }
     // The teachers of 'bench run' are no method of the experiment.
     let method: any ImbalanceMethod =
-      choice.map { $0.make(benchmark.placeholders($0)) } ?? UnimodalEnsemble()
+      choice.map { $0.make(benchmark.untrainedIngredients($0)) } ?? UnimodalEnsemble()
     let task = try benchmark.task(method, seed: seed)
     let encoder = task.model.encoders[modality]
     guard encoder.positions == 1 else {
