@@ -71,15 +71,29 @@ final class DataLayoutTests: XCTestCase {
         "too_few_frames 1 e_SAD", "split_overlap 3 a_HAP",
       ])
     XCTAssertThrowsError(try DataPacker(tree.listing(.cremad), name: "x")) { error in
-      guard case PackingError.problems(_, 10, _, "cremad") = error else { return XCTFail("\(error)") }
+      guard case PackingError.problems(_, 10, _, "cremad", false) = error else { return XCTFail("\(error)") }
     }
     try tree.remove("test.csv")
     XCTAssertTrue(tree.problems(.cremad).contains("missing_list"))
   }
 
+  func testARecordingThatEndsEarlyIsFoundByItsHeader() throws {
+    let tree = try DataTree.cremad()
+    let whole = try Data(contentsOf: tree.url("audio/c_NEU.wav"))
+    try tree.write("audio/c_NEU.wav", whole.prefix(1000))
+    let problem = try XCTUnwrap(tree.listing(.cremad).problems.first)
+    XCTAssertEqual(problem.kind, .unreadable)
+    XCTAssertTrue(
+      problem.message.contains("ends after 1000 bytes, its header promises \(whole.count)"), problem.message)
+  }
+
   func testIncompleteSamplesAreLeftOutWhereThatIsAskedFor() throws {
     let tree = try DataTree.cremad()
     try tree.remove("audio/c_NEU.wav")
+    XCTAssertThrowsError(try DataPacker(tree.listing(.cremad), name: "x")) { error in
+      let error = error as? PackingError
+      XCTAssertTrue(error?.recoverySuggestion?.contains("--skip-incomplete") ?? false)
+    }
     var recipe = DataTree.recipe
     recipe.skipsIncomplete = true
     let packed = try tree.packed(.cremad, recipe)
@@ -315,7 +329,7 @@ final class DataLayoutTests: XCTestCase {
 
   func testBrokenMediaAreFoundByDecoding() throws {
     let tree = try DataTree.cremad()
-    try tree.write("audio/a_HAP.wav", "RIFF and nothing")
+    try tree.write("audio/a_HAP.wav", "no RIFF and nothing")
     try tree.write("visual/b_NEU/frame_00001.jpg", DataTree.pictures[0].prefix(300))
     XCTAssertEqual(tree.problems(.cremad), [])
     let problems = tree.listing(.cremad).problems(decodes: true)

@@ -178,4 +178,16 @@ final class DynamicsTests: XCTestCase {
         ["joint", "audio", "75.0", "70.0", "–", "–", "–", "60.0"],
       ])
   }
+
+  /// Steps of zeros at the ends of sequences, not those between, and not of inputs that are no sequences.
+  func testPaddingGetsNoNoise() {
+    let sequences = Tensor(
+      [0, 0, 1, 0, 0, 0, 2, 0, 0, 0, 3, 4, 5, 6, 7, 8, 9, 1, 2, 3, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0].map {
+        Float($0)
+      },
+      shape: [3, 5, 2])
+    // The first has its padding at both ends, the second none, the third is nothing but zeros.
+    XCTAssertEqual(ClassicTask.padding(sequences).filter { !$0.isEmpty }, [0..<2, 8..<10])
+    XCTAssertEqual(ClassicTask.padding(sequences.reshaped(to: [3, 10])), [])
+  }
 }

@@ -1,3 +1,4 @@
+@testable import RunKit
 import TensorCore
 import TestSupport
 import XCTest
@@ -71,36 +72,24 @@ final class MetricsTests: XCTestCase {
 
   private func compareBootstrap(_ oracle: ClassicOracle, _ a: [Bool], _ b: [Bool]) throws {
     let indices = try oracle.integers("bootstrap.indices")
-    let table = [zip(a, b).map { ($0 ? 1.0 : 0) - ($1 ? 1.0 : 0) }]
-    let replicates = stride(from: 0, to: indices.count, by: a.count).map {
-      PairedBootstrap.mean(table, Array(indices[$0..<$0 + a.count]))
+    let scores = [a, b].map { RunScores(bits: [$0], modalities: nil, value: 0) }
+    func difference(_ weights: [Double]) -> Double {
+      scores[0].value(weighting: weights) - scores[1].value(weighting: weights)
+    }
+    let replicates = stride(from: 0, to: indices.count, by: a.count).map { start in
+      var weights = [Double](repeating: 0, count: a.count)
+      for index in indices[start..<start + a.count] { weights[index] += 1 }
+      return difference(weights)
     }
     try oracle.compare(replicates, "bootstrap.replicates")
-    try oracle.compare([PairedBootstrap.mean(table, Array(a.indices))], "bootstrap.difference")
-    let mean = replicates.reduce(0, +) / Double(replicates.count)
-    let squares = replicates.reduce(0.0) { $0 + ($1 - mean) * ($1 - mean) }
-    try oracle.compare([(squares / Double(replicates.count - 1)).squareRoot()], "bootstrap.se")
+    let estimate = difference([Double](repeating: 1, count: a.count))
+    try oracle.compare([estimate], "bootstrap.difference")
+    try oracle.compare(
+      [XCTUnwrap(StreamingMoments(replicates).sampleStandardDeviation)], "bootstrap.se")
     for (name, confidence) in [("ci95", 0.95), ("ci90", 0.9)] {
-      let bounds = PairedBootstrap.bounds(replicates, confidence: confidence)
-      try oracle.compare([bounds.lower, bounds.upper], "bootstrap.\(name)")
+      let bootstrap = Bootstrap(replicates: replicates.count, confidence: confidence, bounds: .percentile)
+      let interval = try XCTUnwrap(bootstrap.interval(estimate, replicates, unitCount: a.count))
+      try oracle.compare([interval.lower, interval.upper], "bootstrap.\(name)")
     }
-  }
-
-  /// Replicates over seeds and samples spread as the formula for two random factors says.
-  func testTheBootstrapDrawsSeedsAndSamples() {
-    // Seeds differ and samples do not: all spread comes from the seeds.
-    let first = (0..<6).map { seed in (0..<40).map { _ in seed % 2 == 0 } }
-    let second = first.map { $0.map { _ in false } }
-    let bootstrap = PairedBootstrap(replicates: 4000, seed: 3)
-    let differences = bootstrap.differences(first, second)
-    let mean = differences.reduce(0, +) / Double(differences.count)
-    let variance = differences.reduce(0.0) { $0 + ($1 - mean) * ($1 - mean) } / Double(differences.count)
-    XCTAssertEqual(mean, 0.5, accuracy: 0.02)
-    // A mean of 6 draws of 0 and 1 has the variance 1/24.
-    XCTAssertEqual(variance, 1.0 / 24, accuracy: 0.004)
-    let interval = bootstrap.interval(first, second)
-    XCTAssertEqual(interval.estimate, 0.5)
-    XCTAssertLessThan(interval.lower, 0.2)
-    XCTAssertEqual(bootstrap.interval(first, first).lower, 0)
   }
 }

@@ -183,6 +183,17 @@ final class ObjectiveMechanismTests: XCTestCase {
     let again = LFM(options)
     again.state = method.state
     XCTAssertEqual(again.weight(epoch: 60), method.weight(epoch: 60))
+    // Classes that count differently, and those that count the same.
+    func first(_ weights: [Double]?) throws -> Double {
+      let method = LFM(options)
+      services.classWeights = weights
+      try method.epochStart(1, services)
+      return method.weight(epoch: 1)
+    }
+    let plain = try first(nil)
+    let classes = toy.model.classCount
+    XCTAssertEqual(try first(Array(repeating: 2, count: classes)), plain, accuracy: 1e-5)
+    XCTAssertGreaterThan(abs(try first((0..<classes).map { $0 == 0 ? 8 : 1 }) - plain), 1e-4)
   }
 
   /// Once the better branch is the anchor it stands still, and only it has a say in how the other learns.

@@ -106,6 +106,10 @@ final class OperationTests: XCTestCase {
     XCTAssertEqual(TrainingOperations(operations.json), operations)
     XCTAssertEqual(operations.json["forward_per_sample"], .number(10))
     XCTAssertNil(TrainingOperations(["forward": 1]))
+    // A changed file must not make a sum that is none.
+    var changed = operations.json.objectValue ?? JSONObject()
+    (changed["forward"], changed["teachers"]) = (.integer(Int.max), .integer(Int.max))
+    XCTAssertNil(TrainingOperations(.object(changed)))
   }
 
   /// Sums over the methods of a stage and the mean of their multiples of joint.

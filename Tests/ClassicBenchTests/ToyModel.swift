@@ -116,6 +116,7 @@ final class ToyServices: TrainingServices {
   let solo: (Int) -> SoloLosses
   var model: ClassicModel { toy.model }
   var seed: Int { 1 }
+  var classWeights: [Double]?
   var trainingLabels: [Int] { batch.labels }
   var heldOutLabels: [Int] { held.labels }
 

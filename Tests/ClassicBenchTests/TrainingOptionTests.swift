@@ -50,8 +50,11 @@ final class TrainingOptionTests: XCTestCase {
     XCTAssertThrowsError(
       try SmallTask(count: 2).task(Joint()) { ($0.batchSize, $0.accumulation) = (16, 5) }
     ) { error in
-      guard case BenchError.refused(_, let reason)? = error as? BenchError else { return XCTFail("\(error)") }
-      XCTAssertEqual(reason, "5 batches of 16 samples, the training set has 64")
+      XCTAssertEqual(
+        (error as? BenchError)?.errorDescription,
+        "training.batch_size: found 5 accumulated batches of 16, expected no more than the 64 samples that are trained on"
+      )
+      XCTAssertEqual((error as? BenchError)?.exitStatus, .data)
     }
   }
 
@@ -163,8 +166,9 @@ final class TrainingOptionTests: XCTestCase {
       XCTAssertTrue(reason.hasPrefix("apply_to update: ogm-ge: "), reason)
     }
     XCTAssertThrowsError(try small.task(Joint()) { $0.classWeights = .given([1, 2]) }) { error in
-      guard case BenchError.refused(_, let reason)? = error as? BenchError else { return XCTFail("\(error)") }
-      XCTAssertEqual(reason, "class_weights needs one number for each of 3 classes")
+      XCTAssertEqual(
+        (error as? BenchError)?.errorDescription,
+        "training.class_weights: found 2 numbers, expected one for each of 3 classes")
     }
   }
 

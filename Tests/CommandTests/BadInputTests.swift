@@ -8,8 +8,6 @@ import XCTest
 ///
 /// Documentation/Bad-input.md shows the messages; `MMPROBE_UPDATE_HELP=1` writes its table anew.
 final class BadInputTests: XCTestCase {
-  private static let page = Fixtures.url("../../Documentation/Bad-input.md").standardizedFileURL
-
   /// One row of the table.
   private struct Case {
     let what: String
@@ -235,21 +233,7 @@ final class BadInputTests: XCTestCase {
       XCTAssertFalse(outcome.errors.contains("internal"), row.what)
       table += outcome.row(what: row.what, command: row.arguments[0], folder)
     }
-    try check(table)
-  }
-
-  /// The table stands between its heading and the next one.
-  private func check(_ table: String) throws {
-    let text = String(decoding: try Data(contentsOf: Self.page), as: UTF8.self)
-    let parts = text.components(separatedBy: "\n## ")
-    let index = try XCTUnwrap(parts.firstIndex { $0.hasPrefix("Table\n") })
-    if ProcessInfo.processInfo.environment["MMPROBE_UPDATE_HELP"] == "1" {
-      var parts = parts
-      parts[index] = "Table\n\n" + table
-      try Data(parts.joined(separator: "\n## ").utf8).write(to: Self.page)
-    } else {
-      XCTAssertEqual(parts[index], "Table\n\n" + table)
-    }
+    try PageTable.check(table, page: "Bad-input.md", section: "Table")
   }
 
   /// A long sound in another form, whose length only ffprobe knows.

@@ -39,11 +39,12 @@ final class BenchCommandTests: XCTestCase {
     let result = try JSONValue(
       parsing: [UInt8](Program.succeed(["bench", "run", path, "-o", run, "--json", "-q"]).output.utf8))
     XCTAssertEqual(result["reference"]?.stringValue, "joint")
-    let methods = try XCTUnwrap(result["methods"]?.arrayValue)
+    let methods = try XCTUnwrap(result["rows"]?.arrayValue)
     XCTAssertEqual(methods.map { $0["label"]?.stringValue }, ["joint", "ogm-strong"])
     for row in methods {
-      XCTAssertEqual(row["seeds"]?.intValue, 2)
-      let accuracy = try XCTUnwrap(row["accuracy"]?.doubleValue)
+      XCTAssertEqual(row["values"]?.arrayValue?.count, 2)
+      XCTAssertEqual(row["unimodal_accuracy"]?.arrayValue?.count, 2)
+      let accuracy = try XCTUnwrap(row["mean"]?.doubleValue)
       XCTAssertTrue((0.02...1).contains(accuracy))
     }
     XCTAssertTrue(methods[0]["difference"]?.isNull ?? false)
@@ -51,6 +52,9 @@ final class BenchCommandTests: XCTestCase {
     for name in ["results.json", "results.csv", "runs/joint-seed0/result.json"] {
       XCTAssertTrue(FileManager.default.fileExists(atPath: run + "/" + name), name)
     }
+    // The table of the run is that of `bench table`.
+    let table = try Program.succeed(["bench", "table", run, "--json"]).output
+    XCTAssertEqual(try JSONValue(parsing: [UInt8](table.utf8)), result)
     // Everything is there: resuming computes nothing and prints the same.
     let again = try Program.succeed(["bench", "run", path, "-o", run, "--json", "--resume"])
     XCTAssertEqual(try JSONValue(parsing: [UInt8](again.output.utf8)), result)
@@ -63,13 +67,13 @@ final class BenchCommandTests: XCTestCase {
       folder, #"{"id": "joint"}, {"id": "opm+mmpareto", "opm": {"warmup_epochs": 0}}"#)
     let run = folder.path("run")
     let text = try Program.succeed(["bench", "run", path, "-o", run, "-q"]).output
-    for word in ["Gop", "x joint", "composed", "corrupted", "noise 0.5"] {
+    for word in ["Gop", "x joint", "alone image", "φ audio", "composed", "corrupted", "noise 0.5"] {
       XCTAssertTrue(text.contains(word), "\(word): \(text)")
     }
     func document(_ name: String) throws -> JSONValue {
       try JSONValue(parsing: [UInt8](Data(contentsOf: URL(fileURLWithPath: run + "/" + name))))
     }
-    let rows = try XCTUnwrap(document("results.json")["methods"]?.arrayValue)
+    let rows = try XCTUnwrap(document("results.json")["rows"]?.arrayValue)
     XCTAssertEqual(rows[1]["label"]?.stringValue, "opm+mmpareto")
     let ratio = try XCTUnwrap(rows[1]["operations_ratio"]?.doubleValue)
     XCTAssertTrue((1.5...2).contains(ratio), "\(ratio)")

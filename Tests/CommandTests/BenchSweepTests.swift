@@ -101,6 +101,22 @@ final class BenchSweepTests: XCTestCase {
     )
   }
 
+  /// Runs of another experiment, whose index is lost, are not taken for those of this one.
+  func testOverwritingDoesAllRunsAnew() throws {
+    let folder = try TemporaryFolder()
+    let sweep = folder.path("sweep")
+    func trained(epochs: Int, _ more: [String]) throws -> Data {
+      let path = try experiment(folder, epochs: epochs, methods: #"{"id": "joint"}"#)
+      _ = try Program.succeed(["bench", "sweep", path, "-o", sweep, "--seeds", "1", "-q"] + more)
+      return try Data(contentsOf: URL(fileURLWithPath: sweep + "/runs/joint-seed1/epochs.csv"))
+    }
+    let first = try trained(epochs: 1, [])
+    try FileManager.default.removeItem(atPath: sweep + "/index.json")
+    let second = try trained(epochs: 2, ["--overwrite"])
+    XCTAssertTrue(second.starts(with: first))
+    XCTAssertGreaterThan(second.count, first.count)
+  }
+
   /// The first process and those it started are killed; what is resumed ends in the bytes of an undisturbed sweep.
   func testAKilledSweepGoesOnToTheSameBytes() throws {
     let folder = try TemporaryFolder()

@@ -124,9 +124,9 @@ final class DataCommandTests: XCTestCase {
     try Data(text.utf8).write(to: folder.url("experiment.json"))
     let line = ["bench", "run", folder.path("experiment.json"), "-o", folder.path("run"), "--json", "-q"]
     let result = try json(Program.succeed(line))
-    let row = try XCTUnwrap(result["methods"]?.arrayValue?.first)
+    let row = try XCTUnwrap(result["rows"]?.arrayValue?.first)
     // Audio knows both bits of four classes and visual none.
-    XCTAssertGreaterThan(try XCTUnwrap(row["accuracy"]?.doubleValue), 0.95)
+    XCTAssertGreaterThan(try XCTUnwrap(row["mean"]?.doubleValue), 0.95)
 
     try Data(text.replacingOccurrences(of: "\"visual\"", with: "\"smell\"").utf8).write(
       to: folder.url("experiment.json"))
@@ -152,7 +152,10 @@ final class DataCommandTests: XCTestCase {
       "data synthesize -o y --frames 3", "data pack cremad x -o y --samples 40",
       "data synthesize -o y --unique a",
       "data synthesize -o y --unique 1", "data pack cremad x -o y --input-size 300", "data synthesize x -o y",
-      "data pack mosei x -o y --classes 4", "data pack cremad x -o y --resume --overwrite",
+      "data pack mosei x -o y --classes 4", "data pack cremad x -o y --classes 3",
+      "data pack mosei x -o y --frames 3", "data pack food101 x -o y --sound fbank",
+      "data pack cremad x -o y --sound-frames 100", "data check vggsound x --seconds 2",
+      "data pack cremad x -o y --resume --overwrite",
     ] {
       XCTAssertEqual(try Program.run(line.split(separator: " ").map(String.init)).status, 64, line)
     }

@@ -7,9 +7,6 @@ import XCTest
 ///
 /// Documentation/Finetuning.md shows the messages; `MMPROBE_UPDATE_HELP=1` writes its table anew.
 final class FinetuneBadDataTests: XCTestCase {
-  private static let page = Fixtures.url("../../Documentation/Finetuning.md").standardizedFileURL
-  private static let heading = "Bad data\n"
-
   /// One row of the table.
   private struct Case {
     let what: String
@@ -111,20 +108,6 @@ final class FinetuneBadDataTests: XCTestCase {
       let command = row.arguments[0] == "finetune" ? "finetune \(row.arguments[1])" : row.arguments[0]
       table += outcome.row(what: row.what, command: command, folder)
     }
-    try check(table)
-  }
-
-  /// The table stands at the end of its section.
-  private func check(_ table: String) throws {
-    let text = String(decoding: try Data(contentsOf: Self.page), as: UTF8.self)
-    var parts = text.components(separatedBy: "\n## ")
-    let index = try XCTUnwrap(parts.firstIndex { $0.hasPrefix(Self.heading) })
-    let lead = try XCTUnwrap(parts[index].components(separatedBy: "\n| data |").first)
-    if ProcessInfo.processInfo.environment["MMPROBE_UPDATE_HELP"] == "1" {
-      parts[index] = lead + "\n" + table
-      try Data(parts.joined(separator: "\n## ").utf8).write(to: Self.page)
-    } else {
-      XCTAssertEqual(parts[index], lead + "\n" + table)
-    }
+    try PageTable.check(table, page: "Finetuning.md", section: "Bad data")
   }
 }

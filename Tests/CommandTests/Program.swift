@@ -11,11 +11,15 @@ enum Program {
     let output: String
     let errors: String
 
-    /// A line of a table of errors: what was wrong, the command, the status and the message without folders.
+    /// A line of a table of errors: what was wrong, the command, the status and the message without folders; what a
+    /// check found, where there is no error.
     func row(what: String, command: String, _ folder: TemporaryFolder) -> String {
-      let shown = errors.replacingOccurrences(of: folder.path("") + "/", with: "")
-        .replacingOccurrences(of: Fixtures.url("").path + "/", with: "")
-      let lines = shown.split(separator: "\n").filter { $0.hasPrefix("error: ") || $0.hasPrefix("hint: ") }
+      func shown(_ text: String) -> [Substring] {
+        text.replacingOccurrences(of: folder.path("") + "/", with: "")
+          .replacingOccurrences(of: Fixtures.url("").path + "/", with: "").split(separator: "\n")
+      }
+      let said = shown(errors).filter { $0.hasPrefix("error: ") || $0.hasPrefix("hint: ") }
+      let lines = said.isEmpty ? shown(output) : said
       let message = lines.joined(separator: "<br>").replacingOccurrences(of: "|", with: "\\|")
       return "| \(what) | \(command) | \(status) | \(message) |\n"
     }

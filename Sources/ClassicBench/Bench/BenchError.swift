@@ -5,6 +5,8 @@ public enum BenchError: DescribedError {
   case unknownMethod(path: String, id: String, nearest: String?, known: [String])
   case refused(method: String, reason: String)
   case repeatedModality(path: String, name: String)
+  /// A value of `training` that the data do not allow, whatever the method.
+  case unfitTraining(key: String, found: String, expected: String)
   case notFinite(data: String, split: String, modality: String, sample: Int)
 
   /// The cases, by their word in machine-readable output.
@@ -12,6 +14,7 @@ public enum BenchError: DescribedError {
     case unknownMethod = "bench_unknown_method"
     case refused = "bench_refused"
     case repeatedModality = "bench_repeated_modality"
+    case unfitTraining = "bench_unfit_training"
     case notFinite = "bench_not_finite"
   }
 
@@ -21,6 +24,7 @@ public enum BenchError: DescribedError {
     case .unknownMethod: .unknownMethod
     case .refused: .refused
     case .repeatedModality: .repeatedModality
+    case .unfitTraining: .unfitTraining
     case .notFinite: .notFinite
     }
   }
@@ -34,7 +38,7 @@ public enum BenchError: DescribedError {
   public var path: String? {
     switch self {
     case .unknownMethod(let path, _, _, _), .repeatedModality(let path, _): path
-    case .refused: nil
+    case .refused, .unfitTraining: nil
     case .notFinite(let data, _, _, _): data
     }
   }
@@ -46,6 +50,8 @@ public enum BenchError: DescribedError {
       "\(path): there is no method \(id.inQuotes)." + (nearest.map { " Did you mean \($0.inQuotes)?" } ?? "")
     case .refused(let method, let reason): "the method \(method.inQuotes) cannot be used here: \(reason)"
     case .repeatedModality(let path, let name): "\(path): the modality \(name.inQuotes) is named twice"
+    case .unfitTraining(let key, let found, let expected):
+      "training.\(key): found \(found), expected \(expected)"
     case .notFinite(let data, let split, let modality, let sample):
       "\(data): \(modality) of sample \(sample) of the \(split) split holds NaN or infinity, expected finite numbers"
     }
@@ -57,6 +63,7 @@ public enum BenchError: DescribedError {
     case .unknownMethod(_, _, _, let known): "known methods: \(known.joined(separator: ", "))"
     case .refused: "leave the method out, or change the modalities or its options"
     case .repeatedModality: "name each modality once"
+    case .unfitTraining(let key, _, _): "change \(key) in the experiment's training"
     case .notFinite:
       "'mmprobe data check' lists what is wrong with a packed folder; samples count from 0"
     }

@@ -116,11 +116,22 @@ public struct Benchmark {
   }
 
   /// The options that a resumed benchmark must share, with the hashes of the data.
-  public var configuration: JSONObject {
+  public var configuration: JSONObject { Self.configuration(experiment, hashes: data.hashes) }
+
+  private static func configuration(_ experiment: BenchExperiment, hashes: JSONObject) -> JSONObject {
     JSONObject([
-      ("command", "bench run"), ("experiment", .object(experiment.effective)),
-      ("sha256", .object(data.hashes)),
+      ("command", "bench run"), ("experiment", .object(experiment.effective)), ("sha256", .object(hashes)),
     ])
+  }
+
+  /// The options that a resumed run of one method and seed must share.
+  static func configuration(
+    _ experiment: BenchExperiment, hashes: JSONObject, label: String, seed: Int
+  ) -> JSONObject {
+    var all = configuration(experiment, hashes: hashes)
+    all["label"] = .string(label)
+    all["seed"] = .integer(seed)
+    return all
   }
 
   /// Runs what is not done yet.
@@ -147,9 +158,12 @@ public struct Benchmark {
         results.append(result)
       }
     }
-    let comparison = BenchComparison(results, labels: experiment.labels, reference: experiment.reference)
-    try folder.write(comparison.json, to: "results.json")
-    try folder.write(comparison.csv, to: "results.csv")
+    var runs = try BenchRuns(folder.url)
+    // The same bytes wherever the folder is.
+    runs.title = data.name
+    let table = try BenchTable(runs)
+    try folder.write(.object(table.contents), to: "results.json")
+    try folder.write(table.csv, to: "results.csv")
     return .complete(results)
   }
 
@@ -201,9 +215,7 @@ public struct Benchmark {
     _ method: any ImbalanceMethod, label: String, seed: Int, at place: URL, _ mode: RunFolder.Mode,
     teachers: Int = 0, _ progress: (Event) -> Void
   ) throws -> BenchResult? {
-    var configuration = configuration
-    configuration["label"] = .string(label)
-    configuration["seed"] = .integer(seed)
+    let configuration = Self.configuration(experiment, hashes: data.hashes, label: label, seed: seed)
     let folder = try RunFolder(at: place, mode: mode, configuration: configuration, facts: facts)
     if folder.isResumed, folder.contains(BenchResult.fileName) {
       progress(.started(label: label, seed: seed, isDone: true))

@@ -87,7 +87,7 @@ final class ClassicTask: TrainingTask, TrainingServices {
   private var restarts = false
   private var orders: (epoch: Int, items: [ExtraItem])?
 
-  /// - Throws: `BenchError.refused`.
+  /// - Throws: `BenchError.refused`, `BenchError.unfitTraining`.
   init(
     data: (training: ClassicSplit, validation: ClassicSplit), model base: ClassicModel,
     method: any ImbalanceMethod, plan: TrainingPlan, seed: Int
@@ -106,16 +106,17 @@ final class ClassicTask: TrainingTask, TrainingServices {
     (trained, heldOut) = Self.split(
       training.labels, share: method.needsHeldOut ? plan.heldOutShare : 0, seed: seed)
     guard trained.count >= plan.batchSize * plan.accumulation else {
-      let batches = plan.accumulation > 1 ? "\(plan.accumulation) batches" : "a batch"
-      throw BenchError.refused(
-        method: name,
-        reason: "\(batches) of \(plan.batchSize) samples, the training set has \(trained.count)")
+      let batches = plan.accumulation > 1 ? "\(plan.accumulation) accumulated batches of " : ""
+      throw BenchError.unfitTraining(
+        key: "batch_size", found: "\(batches)\(plan.batchSize)",
+        expected: "no more than the \(trained.count) samples that are trained on")
     }
     let trainedLabels = trained.map { data.training.labels[$0] }
     classWeights = plan.classWeights?.values(trainedLabels, classes: model.classCount)
-    guard (plan.classWeights == nil) == (classWeights == nil) else {
-      throw BenchError.refused(
-        method: name, reason: "class_weights needs one number for each of \(model.classCount) classes")
+    if case .given(let weights)? = plan.classWeights, classWeights == nil {
+      throw BenchError.unfitTraining(
+        key: "class_weights", found: "\(weights.count) numbers",
+        expected: "one for each of \(model.classCount) classes")
     }
     let initial = ParameterSet(model.initialParameters(seed: seed))
     method.fitStart(model, initial, samples: trained.count)

@@ -105,6 +105,8 @@ protocol TrainingServices {
   func heldOutBatch(_ indices: [Int]) -> ClassicBatch
   /// The learning rate of the first step.
   var learningRate: Double { get }
+  /// What a sample of each class counts in the mean of a classification loss; nil where all count the same.
+  var classWeights: [Double]? { get }
   /// Trains a copy of the current model on one loss alone and gives mean losses before and after.
   ///
   /// - Parameter head: A modality, or M for the fused head.

@@ -40,7 +40,9 @@ public struct TrainingOperations: Equatable, Sendable {
   init?(_ value: JSONValue) {
     guard let forward = value["forward"]?.intValue, let backward = value["backward"]?.intValue,
       let between = value["between_epochs"]?.intValue, let teachers = value["teachers"]?.intValue,
-      let samples = value["samples"]?.intValue
+      let samples = value["samples"]?.intValue,
+      // Their sum is a number too.
+      [forward, backward, between, teachers, samples].allSatisfy({ 0...1 << 60 ~= $0 })
     else { return nil }
     (self.forward, self.backward, betweenEpochs) = (forward, backward, between)
     (self.teachers, self.samples) = (teachers, samples)

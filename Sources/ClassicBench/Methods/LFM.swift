@@ -106,7 +106,8 @@ final class LFM: ImbalanceMethod {
     let held = draw(services.heldOutLabels.count, "lfm held out")
     let found = weightDerivative(
       services.model, services.parameters.named, training: services.trainingBatch(training),
-      validation: services.heldOutBatch(held), weight: learned, innerRate: services.learningRate)
+      validation: services.heldOutBatch(held), weight: learned, innerRate: services.learningRate,
+      classWeights: services.classWeights)
     let moved = learned - options.weightRate * found.derivative
     learned = min(Self.bounds.upperBound, max(Self.bounds.lowerBound, moved))
   }
@@ -170,7 +171,7 @@ final class LFM: ImbalanceMethod {
   /// - Returns: The derivative and the inner products of g_val with g_match and with g_cls.
   func weightDerivative(
     _ model: ClassicModel, _ parameters: [String: Tensor], training: ClassicBatch, validation: ClassicBatch,
-    weight: Double, innerRate: Double
+    weight: Double, innerRate: Double, classWeights: [Double]? = nil
   ) -> (derivative: Double, products: (Double, Double)) {
     let names = model.parameterShapes.map(\.name)
     func gradients(
@@ -183,7 +184,8 @@ final class LFM: ImbalanceMethod {
         random: KeyedRandom(seed: 0, place: StepPlace()), tape: tape, recordsTensors: false)
       let view = Parameters(leaves)
       let features = batch.inputs.indices.map { Optional(model.features($0, of: batch.inputs[$0], view)) }
-      let forward = Forward(model: model, parameters: view, batch: batch, features: features)
+      let forward = Forward(
+        model: model, parameters: view, batch: batch, features: features, classWeights: classWeights)
       let targets = names.map { view[$0] }
       let found = tape.gradients(of: loss(forward, context), for: targets, retaining: false)
       return zip(found, targets).map { $0 ?? Tensor(zeros: $1.shape) }

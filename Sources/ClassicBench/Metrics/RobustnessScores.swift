@@ -11,7 +11,8 @@ import TensorCore
 /// | shuffled | its feature is that of another sample, in a random order of the split |
 ///
 /// The same ε, of the seed of the run, is used at every level. Inputs that are all whole numbers are counts or word
-/// numbers, to which noise cannot be added: there is none.
+/// numbers, to which noise cannot be added: there is none. Steps of zeros before the first and behind the last step of a
+/// sequence are padding: they stay 0, and s is without them.
 public struct RobustnessScores: Equatable, Sendable {
   /// Noise in standard deviations.
   public static let noiseLevels = [0.5, 1, 2]
@@ -136,9 +137,12 @@ extension ClassicTask {
     for panel in panels {
       let input = rows.tensor(panel, nil)
       let size = input.count / max(1, panel.count)
-      let draws = panel.flatMap { sample -> [Float] in
+      var draws = panel.flatMap { sample -> [Float] in
         var stream = RandomStream(seed: seed, purpose: "noise " + model.names[index], id: sample)
         return (0..<size).map { _ in Float(stream.normal()) }
+      }
+      for range in Self.padding(input) {
+        for place in range { draws[place] = 0 }
       }
       let noise = Tensor(draws, shape: input.shape)
       for (place, level) in RobustnessScores.noiseLevels.enumerated() {
@@ -148,11 +152,34 @@ extension ClassicTask {
     return parts.map(Tensor.concatenated)
   }
 
-  /// The standard deviation of all numbers; nil where all are whole.
+  /// Steps of zeros at both ends of each sequence, as places of numbers in order; none in inputs that are no sequences.
+  ///
+  /// - Parameter input: `[samples, steps, size]`, or anything else.
+  static func padding(_ input: Tensor) -> [Range<Int>] {
+    guard input.shape.count == 3, input.shape[2] > 0 else { return [] }
+    let (values, steps, size) = (input.hostValues(), input.shape[1], input.shape[2])
+    return (0..<input.shape[0]).flatMap { sample -> [Range<Int>] in
+      let all = sample * steps * size..<(sample + 1) * steps * size
+      let own = values[all]
+      // A sequence of zeros alone is one of zeros, not of nothing.
+      guard let first = own.firstIndex(where: { $0 != 0 }), let last = own.lastIndex(where: { $0 != 0 })
+      else {
+        return []
+      }
+      let begin = all.lowerBound + (first - all.lowerBound) / size * size
+      let end = all.lowerBound + ((last - all.lowerBound) / size + 1) * size
+      return [all.lowerBound..<begin, end..<all.upperBound]
+    }
+  }
+
+  /// The standard deviation of all numbers but padding; nil where all are whole.
   private static func deviation(_ rows: any SampleRows, _ panels: [[Int]]) -> Double? {
     var (count, sum, squares, isWhole) = (0.0, 0.0, 0.0, true)
     for panel in panels {
-      for value in rows.tensor(panel, nil).hostValues() {
+      let input = rows.tensor(panel, nil)
+      var values = input.hostValues()
+      for range in Self.padding(input).reversed() { values.removeSubrange(range) }
+      for value in values {
         let number = Double(value)
         count += 1
         sum += number

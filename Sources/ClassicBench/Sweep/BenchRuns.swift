@@ -34,7 +34,7 @@ public struct BenchRuns: Sendable {
   /// The folder.
   public let path: String
   /// Its name, for tables of several.
-  public let title: String
+  public internal(set) var title: String
   /// In the order of the experiment.
   public let points: [Point]
   /// Every seed that has a run.

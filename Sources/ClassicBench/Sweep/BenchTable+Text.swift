@@ -50,6 +50,11 @@ extension BenchTable {
     return PrintedTable(titles: titles, rows: cells, notes: notes)
   }
 
+  /// All tables: methods, modalities, and work by stage where it is known.
+  public var allPrinted: [PrintedTable] {
+    [printed, printedModalities] + [costs?.printed].compactMap(\.self)
+  }
+
   private static func signed(_ value: Double?) -> String {
     guard let value else { return nothing }
     let text = Decimals.text(100 * value, places: 1)
@@ -150,16 +155,23 @@ extension BenchTable {
     return writer.text
   }
 
-  /// Everything, with `null` for what is missing.
+  /// Everything and where it was read, with `null` for what is missing.
   public var json: JSONValue {
-    [
-      "data": .string(runs.title), "folder": .string(runs.path), "metric": .string(metric.rawValue),
-      "reference": .string(reference), "modalities": .array(runs.modalities.map(JSONValue.string)),
-      "seeds": .array(runs.seeds.map(JSONValue.integer)), "test_samples": .integer(runs.itemCount),
-      "confidence": .number(bootstrap.confidence), "replicates": .integer(bootstrap.replicates),
-      "rows": .array(rows.map(json)), "operations_by_stage": costs?.json ?? .null,
-      "notes": .array(notes.map(JSONValue.string)),
-    ]
+    var all = JSONObject([("folder", .string(runs.path))])
+    for member in contents.members { all[member.key] = member.value }
+    return .object(all)
+  }
+
+  /// Everything.
+  var contents: JSONObject {
+    JSONObject([
+      ("data", .string(runs.title)), ("metric", .string(metric.rawValue)),
+      ("reference", .string(reference)), ("modalities", .array(runs.modalities.map(JSONValue.string))),
+      ("seeds", .array(runs.seeds.map(JSONValue.integer))), ("test_samples", .integer(runs.itemCount)),
+      ("confidence", .number(bootstrap.confidence)), ("replicates", .integer(bootstrap.replicates)),
+      ("rows", .array(rows.map(json))), ("operations_by_stage", costs?.json ?? .null),
+      ("notes", .array(notes.map(JSONValue.string))),
+    ])
   }
 
   private func json(_ row: Row) -> JSONValue {
@@ -173,7 +185,10 @@ extension BenchTable {
       "settings": .object(JSONObject(point.settings.map { ($0.key, $0.value) })),
       "candidates": .integer(row.candidates), "reconstruction": .bool(point.isReconstruction),
       "values": .array(values), "mean": JSONValue(row.mean), "interval": Self.bounds(row.interval),
-      "sd": JSONValue(row.deviation), "imbalance": JSONValue(row.imbalance), "rank": JSONValue(row.rank),
+      "sd": JSONValue(row.deviation), "rank": JSONValue(row.rank),
+      "macro_f1": JSONValue(row.modalities?.macroF1), "imbalance": JSONValue(row.imbalance),
+      "unimodal_accuracy": Self.numbers(row.modalities?.alone),
+      "shapley": Self.numbers(row.modalities?.contributions),
       "validation_accuracy": JSONValue(point.validationAccuracy),
       "difference": JSONValue(row.difference), "difference_interval": Self.bounds(row.differenceInterval),
       "p": JSONValue(row.p), "p_holm": JSONValue(row.corrected),
@@ -183,6 +198,10 @@ extension BenchTable {
       "detectable": JSONValue(row.detectable), "operations": JSONValue(row.operations),
       "operations_ratio": JSONValue(costs?.ratio(point.title)), "missing": .array(absent),
     ]
+  }
+
+  private static func numbers(_ values: [Double]?) -> JSONValue {
+    values.map { .array($0.map { JSONValue($0) }) } ?? .null
   }
 
   /// `[low, high]`, or null.

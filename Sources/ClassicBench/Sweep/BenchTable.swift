@@ -44,6 +44,8 @@ public struct BenchTable: Sendable {
     public let deviation: Double?
     /// The mean I over seeds.
     public let imbalance: Double?
+    /// What each modality is worth; nil without any run.
+    public let modalities: ModalityMeans?
     /// The mean over seeds of the rank among all rows, from 1; nil if no seed has all of them.
     public let rank: Double?
     /// The mean difference from the reference over seeds that both have; nil for the reference.
@@ -130,7 +132,8 @@ public struct BenchTable: Sendable {
     return Row(
       point: point, candidates: candidates, mean: mean?.value, interval: mean?.interval,
       deviation: StreamingMoments(scores.map(\.value)).sampleStandardDeviation,
-      imbalance: imbalances.isEmpty ? nil : imbalances.reduce(0, +) / Double(imbalances.count), rank: rank,
+      imbalance: imbalances.isEmpty ? nil : imbalances.reduce(0, +) / Double(imbalances.count),
+      modalities: ModalityMeans(results), rank: rank,
       difference: difference?.value, differenceInterval: difference?.interval, p: test?.p, corrected: nil,
       detectable: test?.detectable, withinSeeds: within, operations: OperationTable.mean(results))
   }

@@ -79,6 +79,8 @@ public struct CheckedSweep: Sendable {
   public let plan: SweepPlan
   /// Where the data are.
   public let dataFolder: URL
+  /// The options of every run, by name: those of a run that is complete must be the same.
+  public let configurations: [String: JSONObject]
   private let hashes: JSONObject
   private let sizes: (training: Int, validation: Int, test: Int)
   private let costs: [Cost]
@@ -103,6 +105,12 @@ public struct CheckedSweep: Sendable {
     dataFolder = firstExperiment.dataFolder
     let data = try Benchmark.data(of: firstExperiment)
     hashes = data.hashes
+    let named = try plan.runs.map { run in
+      let options = try Benchmark.configuration(
+        experiment(run), hashes: data.hashes, label: run.label, seed: run.seed)
+      return (run.name, options)
+    }
+    configurations = Dictionary(uniqueKeysWithValues: named)
     sizes = (data.training.labels.count, data.validation.labels.count, data.test.labels.count)
     costs = try plan.runs.filter { $0.seed == first.seed }.map { run in
       let benchmark = try Benchmark(experiment(run), data: data, facts: facts)

@@ -1,4 +1,4 @@
-public import Foundation
+import Foundation
 public import RunKit
 
 /// Does the runs of a sweep, each in a process of its own, several side by side.
@@ -17,13 +17,10 @@ public struct SweepRunner {
     public var threads: Int
     /// The most bytes that all of them may take together; nil for no bound.
     public var memoryLimit: Int?
-    /// Where the data are.
-    public var dataFolder: URL
 
     /// How the runs are done.
-    public init(program: String, jobs: Int, threads: Int, memoryLimit: Int?, dataFolder: URL) {
-      (self.program, self.jobs, self.threads) = (program, jobs, threads)
-      (self.memoryLimit, self.dataFolder) = (memoryLimit, dataFolder)
+    public init(program: String, jobs: Int, threads: Int, memoryLimit: Int?) {
+      (self.program, self.jobs, self.threads, self.memoryLimit) = (program, jobs, threads, memoryLimit)
     }
   }
 
@@ -55,6 +52,7 @@ public struct SweepRunner {
 
   private let folder: RunFolder
   private let options: Options
+  private let sweep: CheckedSweep
   /// How the runs stand.
   public private(set) var index: SweepIndex
   private var running: [Running] = []
@@ -65,8 +63,8 @@ public struct SweepRunner {
   /// Looks at what is done already, and writes the index.
   ///
   /// - Throws: `FileError`.
-  public init(_ index: SweepIndex, in folder: RunFolder, options: Options) throws {
-    (self.index, self.folder, self.options) = (index, folder, options)
+  public init(_ sweep: CheckedSweep, _ index: SweepIndex, in folder: RunFolder, options: Options) throws {
+    (self.sweep, self.index, self.folder, self.options) = (sweep, index, folder, options)
     jobs = max(1, options.jobs)
     for place in index.entries.indices where isComplete(index.entries[place]) {
       self.index.entries[place].status = .complete
@@ -83,7 +81,7 @@ public struct SweepRunner {
 
   private func place(of entry: SweepIndex.Entry) -> URL { SweepIndex.place(entry.run.name, in: folder.url) }
 
-  /// Whether a run has its result and was told to be complete.
+  /// Whether a run has its result, was told to be complete, and is one of this sweep.
   private func isComplete(_ entry: SweepIndex.Entry) -> Bool {
     let place = place(of: entry)
     func document(_ name: String) -> JSONValue? {
@@ -93,6 +91,11 @@ public struct SweepRunner {
     guard document("run.json")?["status"]?.stringValue == RunFolder.Status.complete.rawValue,
       let result = document(BenchResult.fileName).flatMap({ BenchResult($0) })
     else { return false }
+    // Runs that are not in this plan were complete in the index of the same experiment.
+    if let options = sweep.configurations[entry.run.name] {
+      let expected = try? JSONValue(parsing: JSONValue.object(options).text())
+      if document("config.json") != expected { return false }
+    }
     return result.seed == entry.run.seed && result.method == entry.run.method
   }
 
@@ -139,7 +142,7 @@ public struct SweepRunner {
         continue
       }
       let words = [
-        "bench", "run", folder.url.path, "--cell", run.name, "--data", options.dataFolder.path, "--threads",
+        "bench", "run", folder.url.path, "--cell", run.name, "--data", sweep.dataFolder.path, "--threads",
         "\(options.threads)", "--json", "--quiet",
       ]
       progress(.began(name: run.name))

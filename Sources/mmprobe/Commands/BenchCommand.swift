@@ -218,25 +218,17 @@ struct BenchCommand: Command {
             + Decimals.text(100 * accuracy, places: 1) + " %")
       }
     }
-    guard case .complete(let results) = outcome else {
+    guard case .complete = outcome else {
       try folder.finish(.stopped)
       console.note("stopped; go on with:\n  \(Support.resumeLine(session.commandLine))")
       return .stopped
     }
     try folder.finish(.complete)
-    let comparison = BenchComparison(results, labels: experiment.labels, reference: experiment.reference)
+    let table = try BenchTable(BenchRuns(folder.url))
     if console.wantsJSON {
-      try console.document(comparison.json)
+      try console.document(table.json)
     } else {
-      let cells = comparison.table
-      var table = TextTable(
-        cells.titles.enumerated().map { $0.offset == 0 ? .text($0.element) : .number($0.element) })
-      for row in cells.rows { table.append(row) }
-      try console.write(table.text)
-      for further in [comparison.costs?.printed, comparison.robustness].compactMap(\.self) {
-        try console.line()
-        try console.write(BenchTableCommand.text(further))
-      }
+      try BenchTableCommand.write(table.allPrinted + [table.robustness].compactMap(\.self), to: console)
     }
     return .success
   }

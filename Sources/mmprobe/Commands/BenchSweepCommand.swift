@@ -186,13 +186,15 @@ struct BenchSweepCommand: Command {
     let mode: RunFolder.Mode = resumes ? .resume : overwrites ? .overwrite : .fresh
     let earlier = mode == .fresh ? nil : try? SweepIndex(of: url)
     let folder = try RunFolder(at: url, mode: mode, configuration: sweep.configuration, facts: facts)
-    if let earlier, overwrites { earlier.removeRuns(in: url) }
+    if overwrites {
+      // Runs of a folder without an index may have these names too.
+      for index in [earlier, SweepIndex(plan)].compactMap(\.self) { index.removeRuns(in: url) }
+    }
     let runner = try SweepRunner(
-      SweepIndex(plan, continuing: resumes ? earlier : nil), in: folder,
+      sweep, SweepIndex(plan, continuing: resumes ? earlier : nil), in: folder,
       options: SweepRunner.Options(
         program: ProcessFacts.program, jobs: processes, threads: max(1, cores / processes),
-        memoryLimit: maxMemory ?? MachineFacts.availableMemory.map { $0 / 5 * 4 },
-        dataFolder: sweep.dataFolder))
+        memoryLimit: maxMemory ?? MachineFacts.availableMemory.map { $0 / 5 * 4 }))
     return try finish(runner, folder, session)
   }
 

@@ -20,7 +20,8 @@ struct BenchTableCommand: Command {
     without them is a dash, and null in JSON.
 
     Gop and x joint are the work of a training in nominal operations and in
-    multiples of joint's; a table by stage follows. --corrupted shows in place of
+    multiples of joint's. A table of modalities follows (each alone, and its
+    Shapley value) and one of the work by stage. --corrupted shows in place of
     all this what is left of the accuracy with one modality missing, noisy or of
     another sample.
 
@@ -89,14 +90,14 @@ struct BenchTableCommand: Command {
     }
     let format = format ?? (console.wantsJSON && !showsCorrupted ? .json : .text)
     if showsCorrupted {
-      for (place, table) in tables.enumerated() {
-        if place > 0 { try console.line() }
+      let corrupted = try tables.map { table in
         guard let robustness = table.robustness else {
           throw SweepError.malformed(
             path: table.runs.path, reason: "its runs were made before corrupted modalities were measured")
         }
-        try console.write(Self.text(robustness, format))
+        return robustness
       }
+      try Self.write(corrupted, format, to: console)
       return .success
     }
     let over = tables.count > 1 ? try DataSetTable(tables) : nil
@@ -104,14 +105,17 @@ struct BenchTableCommand: Command {
     case .json: try console.document(over?.json ?? tables[0].json)
     case .csv: try console.write(over?.csv ?? tables[0].csv)
     case .text, .markdown, .latex:
-      var printed = tables.flatMap { [$0.printed, $0.costs?.printed].compactMap(\.self) }
-      if let over { printed.append(over.printed) }
-      for (place, table) in printed.enumerated() {
-        if place > 0 { try console.line() }
-        try console.write(Self.text(table, format))
-      }
+      try Self.write(tables.flatMap(\.allPrinted) + [over?.printed].compactMap(\.self), format, to: console)
     }
     return .success
+  }
+
+  /// Tables with empty lines between them.
+  static func write(_ tables: [PrintedTable], _ format: Format = .text, to console: Console) throws {
+    for (place, table) in tables.enumerated() {
+      if place > 0 { try console.line() }
+      try console.write(text(table, format))
+    }
   }
 
   /// The table and its notes.

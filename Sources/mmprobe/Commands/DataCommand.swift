@@ -185,12 +185,12 @@ struct DataCommand: Command {
       if subject == nil { throw .missingArgument(name: "PACKED", command: Self.name) }
       if let source { throw .extraArgument(found: source, command: Self.name) }
     case .pack:
-      _ = try layout()
+      try validate(for: layout())
       if source == nil { throw .missingArgument(name: Self.source.name, command: Self.name) }
     case .check:
       guard subject != nil else { throw .missingArgument(name: Self.subject.name, command: Self.name) }
       if source != nil {
-        _ = try layout()
+        try validate(for: layout())
       } else if !given.isEmpty {
         throw .conflict(
           reason: "the check of a packed folder takes no options",
@@ -210,6 +210,29 @@ struct DataCommand: Command {
         command: Self.name)
     }
     return layout
+  }
+
+  /// Refuses options about media that a layout does not have.
+  private func validate(for layout: DataLayout) throws(UsageError) {
+    var unused: [OptionDeclaration] = []
+    if !layout.hasPictures {
+      unused += [Self.side.declaration, Self.input.declaration, Self.fit.declaration]
+    }
+    if !layout.hasSeveralFrames { unused.append(Self.frames.declaration) }
+    if !layout.hasSound {
+      unused += [Self.sound.declaration, Self.soundFrames.declaration, Self.seconds.declaration]
+    }
+    if layout != .mosei { unused.append(Self.classes.declaration) }
+    if let odd = unused.map(\.name).first(where: given.contains) {
+      throw .conflict(reason: "\(layout.rawValue) takes no --\(odd)", remedy: "leave the option out")
+    }
+    let sound = layout.recipe(recipe).sound
+    let other = sound == .logSpectrogram ? Self.soundFrames.declaration : Self.seconds.declaration
+    if layout.hasSound, given.contains(other.name) {
+      throw .conflict(
+        reason: "\(sound?.rawValue ?? "") takes no --\(other.name)",
+        remedy: "leave the option out, or choose other features with --sound")
+    }
   }
 
   private func uniqueBits() throws(UsageError) -> [Double] {

@@ -23,8 +23,15 @@ public enum DataLayout: String, CaseIterable, Sendable {
     }
   }
 
+  /// Whether samples have recordings.
+  public var hasSound: Bool { ![.ucf101, .food101, .mosei].contains(self) }
+  /// Whether samples have pictures.
+  public var hasPictures: Bool { self != .mosei }
+  /// Whether samples have more pictures than one.
+  public var hasSeveralFrames: Bool { hasPictures && self != .food101 }
+
   /// The recipe with what this layout has of its own.
-  func recipe(_ recipe: DataRecipe) -> DataRecipe {
+  public func recipe(_ recipe: DataRecipe) -> DataRecipe {
     var recipe = recipe
     recipe.sound = recipe.sound ?? (self == .cremad ? .logSpectrogram : .filterBank)
     recipe.frames = recipe.frames ?? (self == .cremad ? 2 : self == .food101 ? 1 : 3)

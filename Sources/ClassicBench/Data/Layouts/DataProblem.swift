@@ -51,8 +51,8 @@ public struct DataProblem: Sendable, Equatable {
 
 /// Why a data set cannot be packed.
 public enum PackingError: DescribedError {
-  /// The data set has problems; `first` is one of them.
-  case problems(path: String, count: Int, first: String, layout: String)
+  /// The data set has problems; `first` is one of them. `canSkip` if all are of samples that can be left out.
+  case problems(path: String, count: Int, first: String, layout: String, canSkip: Bool)
   /// The output holds something already; `isUnfinished` if it is part of this packing.
   case occupied(path: String, what: String, canResume: Bool)
   /// A resumed packing that is not the same.
@@ -84,7 +84,7 @@ public enum PackingError: DescribedError {
   /// The file or folder concerned.
   public var path: String? {
     switch self {
-    case .problems(let path, _, _, _), .occupied(let path, _, _), .changed(let path),
+    case .problems(let path, _, _, _, _), .occupied(let path, _, _), .changed(let path),
       .badSample(let path, _, _):
       path
     }
@@ -93,7 +93,7 @@ public enum PackingError: DescribedError {
   /// What, where, found and expected.
   public var errorDescription: String? {
     switch self {
-    case .problems(_, let count, let first, _):
+    case .problems(_, let count, let first, _, _):
       count == 1 ? first.shown(limit: 600) : "\(first.shown(limit: 600)); and \(count - 1) more"
     case .occupied(let path, let what, _): "\(path): the folder holds \(what) already"
     case .changed(let path): "\(path): the packing that was begun here had other data or options"
@@ -104,8 +104,9 @@ public enum PackingError: DescribedError {
   /// What to do.
   public var recoverySuggestion: String? {
     switch self {
-    case .problems(let path, _, _, let layout):
-      "'mmprobe data check \(layout) \(path)' lists all of them; '--skip-incomplete' leaves such samples out"
+    case .problems(let path, _, _, let layout, let canSkip):
+      "'mmprobe data check \(layout) \(path)' lists all of them"
+        + (canSkip ? "; '--skip-incomplete' leaves such samples out" : "")
     case .occupied(_, _, true): "go on with '--resume', or begin again with '--overwrite'"
     case .occupied: "choose another folder, or replace it with '--overwrite'"
     case .changed: "give the same options and data, or begin again with '--overwrite'"

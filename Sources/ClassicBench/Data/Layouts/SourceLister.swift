@@ -134,6 +134,17 @@ final class SourceLister {
           "\(relative(url)) is a git-LFS pointer and not the file; get it with 'git lfs pull'")
         return false
       }
+      if start.starts(with: Array("RIFF".utf8)), start.count >= 8 {
+        // The four bytes behind the name are the size of all that follows them.
+        let promised = 8 + (0..<4).reduce(0) { $0 | Int(start[4 + $1]) << (8 * $1) }
+        let found = try FileReader.size(of: url)
+        if found < promised {
+          report(
+            .unreadable, place, sample: sample,
+            "\(relative(url)) ends after \(found) bytes, its header promises \(promised)")
+          return false
+        }
+      }
       return true
     } catch {
       report(.unreadable, place, sample: sample, error.localizedDescription)

@@ -35,7 +35,8 @@ public struct DataPacker {
     let blocking = listing.blockingProblems
     if let first = blocking.first {
       throw PackingError.problems(
-        path: listing.folder.path, count: blocking.count, first: first.text, layout: listing.layout)
+        path: listing.folder.path, count: blocking.count, first: first.text, layout: listing.layout,
+        canSkip: blocking.allSatisfy(\.isOfOneSample))
     }
     (self.name, self.listing) = (name, listing)
     reader = PartReader(listing.recipe)

@@ -225,11 +225,25 @@ struct TransformerEncoder: Encoder {
     case .sinusoidal: if let sinusoids { x = x + sinusoids.gatherRows(rows.places) }
     }
     let ranges = rows.ranges
-    let sequences = ranges.map { AttentionSequence(queries: $0, keys: $0) }
-    for layer in 0..<options.layers { x = self.layer("layers.\(layer).", x, sequences, pass) }
+    // Nothing reads other rows of the last layer than the one that is taken.
+    let taken: [Int]? =
+      switch options.pooling {
+      case .last: ranges.map { $0.upperBound - 1 }
+      case .first: ranges.map(\.lowerBound)
+      case .mean: nil
+      }
+    let all = ranges.map { AttentionSequence(queries: $0, keys: $0) }
+    for layer in 0..<options.layers {
+      let name = "layers.\(layer)."
+      if let taken, layer == options.layers - 1 {
+        let sequences = ranges.indices.map { AttentionSequence(queries: $0..<$0 + 1, keys: ranges[$0]) }
+        x = self.layer(name, x, rows: taken, sequences, pass)
+      } else {
+        x = self.layer(name, x, rows: nil, all, pass)
+      }
+    }
     switch options.pooling {
-    case .last: return x.gatherRows(ranges.map { $0.upperBound - 1 })
-    case .first: return x.gatherRows(ranges.map(\.lowerBound))
+    case .last, .first: return x
     case .mean:
       let samples = rows.lengths.indices.flatMap { Array(repeating: $0, count: rows.lengths[$0]) }
       let sums = Tensor(zeros: [rows.lengths.count, options.width]).addingRows(x, at: samples)
@@ -237,8 +251,11 @@ struct TransformerEncoder: Encoder {
     }
   }
 
+  /// One layer.
+  ///
+  /// - Parameter taken: The rows whose output is wanted, one for each sequence, or nil for all.
   private func layer(
-    _ name: String, _ x: Tensor, _ sequences: [AttentionSequence], _ pass: EncoderPass
+    _ name: String, _ x: Tensor, rows taken: [Int]?, _ sequences: [AttentionSequence], _ pass: EncoderPass
   ) -> Tensor {
     func linear(_ x: Tensor, _ weight: String, _ bias: String) -> Tensor {
       LinearWeight(pass[name + weight]).forward(x, bias: pass[name + bias])
@@ -250,13 +267,25 @@ struct TransformerEncoder: Encoder {
     let width = options.width
     let attention = Attention(
       heads: options.heads, keyValueHeads: options.heads, headSize: width / options.heads)
-    let inputs = linear(x, "self_attn.in_proj_weight", "self_attn.in_proj_bias")
+    let residual = taken.map(x.gatherRows) ?? x
+    let (queries, keys, values): (Tensor, Tensor, Tensor)
+    if taken == nil {
+      let joined = linear(x, "self_attn.in_proj_weight", "self_attn.in_proj_bias")
+      (queries, keys) = (joined.columns(0..<width), joined.columns(width..<2 * width))
+      values = joined.columns(2 * width..<3 * width)
+    } else {
+      // Of the matrix for queries, keys and values the first rows are for queries.
+      let weight = pass[name + "self_attn.in_proj_weight"].split(sizes: [width, 2 * width])
+      let bias = pass[name + "self_attn.in_proj_bias"].split(sizes: [width, 2 * width])
+      queries = LinearWeight(weight[0]).forward(residual, bias: bias[0])
+      let joined = LinearWeight(weight[1]).forward(x, bias: bias[1])
+      (keys, values) = (joined.columns(0..<width), joined.columns(width..<2 * width))
+    }
     let attended = attention(
-      queries: inputs.columns(0..<width), keys: inputs.columns(width..<2 * width),
-      values: inputs.columns(2 * width..<3 * width), sequences: sequences, mask: .full
+      queries: queries, keys: keys, values: values, sequences: sequences, mask: .full
     ).output
     let output = linear(attended, "self_attn.out_proj.weight", "self_attn.out_proj.bias")
-    let between = norm(x + pass.dropped(output, rate: options.dropout, name + "dropout1"), "norm1")
+    let between = norm(residual + pass.dropped(output, rate: options.dropout, name + "dropout1"), "norm1")
     let inner = pass.dropped(
       linear(between, "linear1.weight", "linear1.bias").relu(), rate: options.dropout, name + "dropout")
     let fed = linear(inner, "linear2.weight", "linear2.bias")
