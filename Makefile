@@ -15,10 +15,10 @@ export MMPROBE_COMMIT := $(shell git rev-parse --short=12 HEAD 2>/dev/null)
 # A Python environment with the programs that read what mmprobe writes.
 INTEROP := .build/interop
 
-.PHONY: help demo study study-moka checkpoint test test-long interop build lint format clean packages
+.PHONY: help demo study study-moka study-avdigits checkpoint test test-long interop build lint format clean packages
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 packages:
 	@./.ci/install-packages
@@ -44,6 +44,12 @@ study-moka: build ## make the study of MokA and LoRA anew (trains for hours; JOB
 	mkdir -p runs
 	Documentation/Studies/moka-vs-lora.sh $(PROGRAM) $(MODEL) runs/study-moka > runs/study-moka.md
 	mv runs/study-moka.md Documentation/Studies/moka-vs-lora.md
+
+study-avdigits: build ## make the study of methods against imbalance anew (trains for hours; JOBS=2 side by side, SEEDS=1...3 for less)
+	mkdir -p runs
+	Documentation/Studies/avdigits.sh $(PROGRAM) runs/study-avdigits > runs/study-avdigits.md
+	mv runs/study-avdigits.md Documentation/Studies/avdigits.md
+	cp runs/study-avdigits/*.svg Documentation/Studies/
 
 checkpoint: build ## train the model that comes with mmprobe again (about half an hour on 2 cores)
 	$(PROGRAM) train $(MODEL)/train.json --seed 1 -o runs/avdigits --resume

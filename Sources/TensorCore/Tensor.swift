@@ -67,6 +67,12 @@ public struct Tensor: Sendable {
     return (0..<rows).map { Array(elements[$0 * columns..<($0 + 1) * columns]) }
   }
 
+  /// Σ a b over all elements in their order, in double precision; followed by no tape.
+  public func innerProduct(_ other: Tensor) -> Double {
+    require(count == other.count, "\(shape) and \(other.shape) have no inner product")
+    return Kernels.innerProduct(self, other)
+  }
+
   /// The same elements under another shape with as many elements.
   public func reshaped(to shape: [Int]) -> Tensor {
     require(shape.reduce(1, *) == count, "\(self.shape) cannot become \(shape)")

@@ -141,4 +141,11 @@ final class ElementwiseKernelsTests: XCTestCase {
       }
     }
   }
+
+  /// The sum is in double precision: a float would lose all of the small terms.
+  func testTheInnerProductIsASumOfDoubles() {
+    let left = Tensor([1e8, 1, -1e8, 3, 0.5, 2], shape: [2, 3])
+    XCTAssertEqual(left.innerProduct(Tensor([1, 1, 1, 1, 2, -1], shape: [6])), 3)
+    XCTAssertEqual(left.slice(1..<2).innerProduct(left.slice(1..<2)), 13.25)
+  }
 }

@@ -66,9 +66,7 @@ func divergence(of student: Tensor, from teacher: Tensor) -> Tensor {
 
 /// The inner product of two lists of tensors of the same shapes, added up in Float64.
 func innerProduct(_ left: [Tensor], _ right: [Tensor]) -> Double {
-  zip(left, right).reduce(0.0) { sum, pair in
-    sum + zip(pair.0.hostValues(), pair.1.hostValues()).reduce(0.0) { $0 + Double($1.0) * Double($1.1) }
-  }
+  zip(left, right).reduce(0.0) { $0 + $1.0.innerProduct($1.1) }
 }
 
 /// The cosine of the angle between two lists of tensors; 0 where one is zero.

@@ -26,6 +26,14 @@ enum Kernels {
       initialized = count
     }
   }
+
+  /// Σ a b over all elements in their order, in double precision.
+  static func innerProduct(_ left: Tensor, _ right: Tensor) -> Double {
+    let (a, b) = unsafe (left.base, right.base)
+    var sum = 0.0
+    for index in 0..<left.count { unsafe sum += Double(a[index]) * Double(b[index]) }
+    return sum
+  }
 }
 
 extension Tensor {
