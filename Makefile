@@ -45,7 +45,7 @@ study-moka: build ## make the study of MokA and LoRA anew (trains for hours; JOB
 	Documentation/Studies/moka-vs-lora.sh $(PROGRAM) $(MODEL) runs/study-moka > runs/study-moka.md
 	mv runs/study-moka.md Documentation/Studies/moka-vs-lora.md
 
-study-avdigits: build ## make the study of methods against imbalance anew (trains for hours; JOBS=2 side by side, SEEDS=1...3 for less)
+study-avdigits: build ## make the study of methods against imbalance anew (trains for hours; JOBS=2 side by side, SEEDS=1...3 MORE_SEEDS=1...2 for less)
 	mkdir -p runs
 	Documentation/Studies/avdigits.sh $(PROGRAM) runs/study-avdigits > runs/study-avdigits.md
 	mv runs/study-avdigits.md Documentation/Studies/avdigits.md

@@ -36,6 +36,32 @@ final class BenchTableTests: XCTestCase {
     XCTAssertEqual(try XCTUnwrap(table.rows[0].deviation), (0.01 / 3).squareRoot(), accuracy: 1e-12)
   }
 
+  /// Means over two seeds of each modality alone and of its Shapley value, worked out by hand.
+  func testModalitiesAreThoseOfTheSeeds() throws {
+    let made = try HandMadeRuns()
+    try made.add("joint", seed: 0, "1111100000", image: "1111000000", audio: "1100000000")
+    try made.add("joint", seed: 1, "1111111000", image: "1111110000", audio: "0000000000")
+    made.addMissing("better", seed: 0, exitCode: 1, message: "no")
+    let table = try BenchTable(made.runs())
+    // φ of the image: (0.4 + 0.5 - 0.2) / 2 and (0.6 + 0.7) / 2; of the sound (0.2 + 0.5 - 0.4) / 2 and (0.7 - 0.6) / 2.
+    XCTAssertEqual(
+      table.printedModalities.rows,
+      [
+        ["joint", "30.0", "50.0", "10.0", "50.0", "10.0", "40.0"],
+        ["better"] + Array(repeating: "–", count: 6),
+      ])
+    let rows = try XCTUnwrap(table.json["rows"]?.arrayValue)
+    func numbers(_ key: String) -> [Double]? { rows[0][key]?.arrayValue?.compactMap(\.doubleValue) }
+    for (key, expected) in [("unimodal_accuracy", [0.5, 0.1]), ("shapley", [0.5, 0.1])] {
+      for (found, value) in zip(try XCTUnwrap(numbers(key)), expected) {
+        XCTAssertEqual(found, value, accuracy: 1e-12, key)
+      }
+    }
+    XCTAssertEqual(try XCTUnwrap(rows[0]["macro_f1"]?.doubleValue), 0.3, accuracy: 1e-12)
+    XCTAssertTrue(rows[1]["shapley"]?.isNull ?? false)
+    XCTAssertTrue(table.csv.contains(",image;audio,0.5;0.1,"), table.csv)
+  }
+
   /// The draws of seeds and samples written out.
   func testIntervalsDrawSeedsAndSamplesApart() throws {
     var options = BenchTable.Options()

@@ -180,7 +180,7 @@ final class DynamicsTests: XCTestCase {
   }
 
   /// Steps of zeros at the ends of sequences, not those between, and not of inputs that are no sequences.
-  func testPaddingGetsNoNoise() {
+  func testPaddingGetsNoNoise() throws {
     let sequences = Tensor(
       [0, 0, 1, 0, 0, 0, 2, 0, 0, 0, 3, 4, 5, 6, 7, 8, 9, 1, 2, 3, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0].map {
         Float($0)
@@ -189,5 +189,16 @@ final class DynamicsTests: XCTestCase {
     // The first has its padding at both ends, the second none, the third is nothing but zeros.
     XCTAssertEqual(ClassicTask.padding(sequences).filter { !$0.isEmpty }, [0..<2, 8..<10])
     XCTAssertEqual(ClassicTask.padding(sequences.reshaped(to: [3, 10])), [])
+    let noise = ClassicTask.noise(for: sequences, samples: [0, 1, 2], seed: 1, modality: "text")
+    let zeros = noise.hostValues().indices.filter { noise.hostValues()[$0] == 0 }
+    XCTAssertEqual(zeros, [0, 1, 8, 9])
+    let half = 0.5 * sequences
+    let split = ClassicSplit(inputs: [half], labels: [0, 0, 0])
+    let numbers = [2..<8, 10..<30].flatMap { half.doubles[$0] }
+    let mean = numbers.reduce(0, +) / Double(numbers.count)
+    let squares = numbers.reduce(0.0) { $0 + ($1 - mean) * ($1 - mean) }
+    XCTAssertEqual(
+      try XCTUnwrap(ClassicTask.deviation(split.rows[0], [[0, 1], [2]])),
+      (squares / Double(numbers.count)).squareRoot(), accuracy: 1e-9)
   }
 }

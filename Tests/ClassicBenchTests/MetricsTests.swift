@@ -55,7 +55,7 @@ final class MetricsTests: XCTestCase {
     let found = SignificanceTests.disagreements(a, b)
     XCTAssertEqual([found.onlyFirst, found.onlySecond], Array(counts.prefix(2)))
     let p = stride(from: 0, to: counts.count, by: 2).map {
-      SignificanceTests.mcNemar(onlyFirst: counts[$0], onlySecond: counts[$0 + 1])
+      PairedTests.mcNemar(onlyBefore: counts[$0], onlyAfter: counts[$0 + 1])
     }
     try oracle.compare(p, "mcnemar.p")
     try compareBootstrap(oracle, a, b)
@@ -66,7 +66,8 @@ final class MetricsTests: XCTestCase {
         [Double(test.ranks.count), test.positive, test.negative], "wilcoxon\(index).statistics")
       try oracle.compare([test.exact, test.normal, test.normalCorrected], "wilcoxon\(index).p")
     }
-    try oracle.compare(SignificanceTests.holm(oracle.values("holm.p")), "holm.adjusted")
+    let corrected = PairedTests.holm(try oracle.values("holm.p").map(Optional.some))
+    try oracle.compare(corrected.compactMap(\.self), "holm.adjusted")
     oracle.finish()
   }
 

@@ -131,7 +131,7 @@ final class OperationTests: XCTestCase {
     XCTAssertEqual(Array(table.printed.titles.suffix(2)), ["Gop", "x joint"])
     XCTAssertEqual(table.printed.rows[2].last, "2.00")
     XCTAssertEqual(costs.printed.rows[2], ["optimization", "2", "0.0", "1.55"])
-    XCTAssertTrue(table.csv.contains(",operations,operations_ratio\r\n"))
+    XCTAssertTrue(table.csv.contains(",operations,operations_ratio,macro_f1,"))
     XCTAssertEqual(table.json["operations_by_stage"]?.arrayValue?.count, 4)
     // Without operations there are no such columns.
     let old = try HandMadeRuns()

@@ -52,7 +52,7 @@ final class TrainingOptionTests: XCTestCase {
     ) { error in
       XCTAssertEqual(
         (error as? BenchError)?.errorDescription,
-        "training.batch_size: found 5 accumulated batches of 16, expected no more than the 64 samples that are trained on"
+        "training.accumulation: found 5 accumulated batches of 16, expected no more than the 64 samples that are trained on (method \"joint\")"
       )
       XCTAssertEqual((error as? BenchError)?.exitStatus, .data)
     }
@@ -168,7 +168,7 @@ final class TrainingOptionTests: XCTestCase {
     XCTAssertThrowsError(try small.task(Joint()) { $0.classWeights = .given([1, 2]) }) { error in
       XCTAssertEqual(
         (error as? BenchError)?.errorDescription,
-        "training.class_weights: found 2 numbers, expected one for each of 3 classes")
+        "training.class_weights: found 2 numbers, expected one for each of 3 classes (method \"joint\")")
     }
   }
 

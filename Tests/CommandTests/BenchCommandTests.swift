@@ -55,6 +55,10 @@ final class BenchCommandTests: XCTestCase {
     // The table of the run is that of `bench table`.
     let table = try Program.succeed(["bench", "table", run, "--json"]).output
     XCTAssertEqual(try JSONValue(parsing: [UInt8](table.utf8)), result)
+    let stored = try JSONValue(
+      parsing: [UInt8](Data(contentsOf: URL(fileURLWithPath: run + "/results.json"))))
+    XCTAssertEqual(stored["notes"], result["notes"])
+    XCTAssertEqual(stored["data"], "avdigits")
     // Everything is there: resuming computes nothing and prints the same.
     let again = try Program.succeed(["bench", "run", path, "-o", run, "--json", "--resume"])
     XCTAssertEqual(try JSONValue(parsing: [UInt8](again.output.utf8)), result)
@@ -91,6 +95,21 @@ final class BenchCommandTests: XCTestCase {
       try Program.run(["bench", "table", run, "--corrupted", "--format", "csv"]).status,
       ExitStatus.usage.rawValue)
     XCTAssertTrue(try Program.succeed(["bench", "list"]).output.contains("\"opm+ogm-ge\""))
+  }
+
+  /// Encoders that an earlier experiment in the folder learned from are not taken for those of the next.
+  func testOverwritingLeavesNoTeachers() throws {
+    let folder = try TemporaryFolder()
+    let run = folder.path("run")
+    let learning = try experiment(folder, #"{"id": "joint"}, {"id": "umt"}"#)
+    _ = try Program.succeed(["bench", "run", learning, "-o", run, "-q"])
+    let text = try String(contentsOfFile: learning, encoding: .utf8)
+    let other = text.replacingOccurrences(of: #"["image", "audio"]"#, with: #"["audio", "image"]"#)
+      .replacingOccurrences(of: #", {"id": "umt"}"#, with: "")
+    XCTAssertNotEqual(other, text)
+    try Data(other.utf8).write(to: URL(fileURLWithPath: learning))
+    _ = try Program.succeed(["bench", "run", learning, "-o", run, "-q", "--overwrite"])
+    XCTAssertFalse(FileManager.default.fileExists(atPath: run + "/runs/teachers-seed0"))
   }
 
   func testThreadsChangeNoByte() throws {

@@ -114,6 +114,14 @@ final class BenchSweepTests: XCTestCase {
     XCTAssertEqual(try epochs(trained: 1, []), 1)
     try FileManager.default.removeItem(atPath: sweep + "/index.json")
     XCTAssertEqual(try epochs(trained: 2, ["--overwrite"]), 2)
+    // Nor is a run whose options are others.
+    let options = URL(fileURLWithPath: sweep + "/runs/joint-seed1/config.json")
+    let text = try String(contentsOf: options, encoding: .utf8)
+    try Data(text.replacingOccurrences(of: "\"epochs\": 2", with: "\"epochs\": 7").utf8).write(to: options)
+    let outcome = try Program.run(
+      ["bench", "sweep", folder.path("experiment.json"), "-o", sweep, "--seeds", "1", "--resume"])
+    XCTAssertNotEqual(outcome.status, 0)
+    XCTAssertTrue(outcome.errors.contains("epochs"), outcome.errors)
   }
 
   /// The first process and those it started are killed; what is resumed ends in the bytes of an undisturbed sweep.
@@ -223,7 +231,7 @@ final class BenchSweepTests: XCTestCase {
     // 1157 samples are four batches of 256.
     XCTAssertEqual(points[0]["steps"]?.intValue, 16)
     let text = try Program.succeed(["bench", "sweep", path, "--dry-run"]).output
-    XCTAssertTrue(text.hasSuffix("one joint run of the same length being 1\n"), text)
+    XCTAssertTrue(text.hasSuffix("what methods do between epochs is not in it\n"), text)
     XCTAssertEqual(try FileManager.default.contentsOfDirectory(atPath: folder.path("")), ["experiment.json"])
   }
 

@@ -108,6 +108,12 @@ final class BenchTableCommandTests: XCTestCase {
     settings chosen by mean accuracy on validation samples: ogm of 2
     missing: mla, seed 1: failed with status 65: the loss is nan
 
+    method         macro F1  alone image  alone audio  φ image  φ audio     I
+    joint              35.0          0.0          0.0      0.0     35.0  35.0
+    ogm alpha=0.1      75.0          0.0          0.0      0.0     75.0  75.0
+    mla                50.0          0.0          0.0      0.0     50.0  50.0
+    mean over seeds in percent; alone: accuracy of a modality's own logits; φ: Shapley value of the accuracy, absent features set to 0; I: mean difference of φ over pairs of modalities
+
     """
   private static let latex = """
     \\begin{tabular}{lrrrrrrrrrrr}

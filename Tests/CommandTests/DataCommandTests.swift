@@ -159,6 +159,15 @@ final class DataCommandTests: XCTestCase {
     ] {
       XCTAssertEqual(try Program.run(line.split(separator: " ").map(String.init)).status, 64, line)
     }
+    // Options that a layout has get past this, to a folder that is not there.
+    for line in [
+      "data check vggsound nowhere --sound log-stft --seconds 2",
+      "data check food101 nowhere --image-size 300",
+      "data check cremad nowhere --sound fbank --sound-frames 100", "data check ucf101 nowhere --frames 3",
+      "data check mosei nowhere --classes 3", "data check balancedav nowhere --fit crop --frames 1",
+    ] {
+      XCTAssertEqual(try Program.run(line.split(separator: " ").map(String.init)).status, 66, line)
+    }
     XCTAssertEqual(try Program.run(["data", "info", "nowhere"]).status, 66)
     XCTAssertEqual(try Program.run(["data", "check", "cremad", "nowhere"]).status, 66)
   }

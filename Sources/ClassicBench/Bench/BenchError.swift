@@ -5,8 +5,8 @@ public enum BenchError: DescribedError {
   case unknownMethod(path: String, id: String, nearest: String?, known: [String])
   case refused(method: String, reason: String)
   case repeatedModality(path: String, name: String)
-  /// A value of `training` that the data do not allow, whatever the method.
-  case unfitTraining(key: String, found: String, expected: String)
+  /// A value of `training` that does not go with the samples that a method is trained on.
+  case unfitTraining(method: String, key: String, found: String, expected: String)
   case notFinite(data: String, split: String, modality: String, sample: Int)
 
   /// The cases, by their word in machine-readable output.
@@ -50,8 +50,8 @@ public enum BenchError: DescribedError {
       "\(path): there is no method \(id.inQuotes)." + (nearest.map { " Did you mean \($0.inQuotes)?" } ?? "")
     case .refused(let method, let reason): "the method \(method.inQuotes) cannot be used here: \(reason)"
     case .repeatedModality(let path, let name): "\(path): the modality \(name.inQuotes) is named twice"
-    case .unfitTraining(let key, let found, let expected):
-      "training.\(key): found \(found), expected \(expected)"
+    case .unfitTraining(let method, let key, let found, let expected):
+      "training.\(key): found \(found), expected \(expected) (method \(method.inQuotes))"
     case .notFinite(let data, let split, let modality, let sample):
       "\(data): \(modality) of sample \(sample) of the \(split) split holds NaN or infinity, expected finite numbers"
     }
@@ -63,7 +63,7 @@ public enum BenchError: DescribedError {
     case .unknownMethod(_, _, _, let known): "known methods: \(known.joined(separator: ", "))"
     case .refused: "leave the method out, or change the modalities or its options"
     case .repeatedModality: "name each modality once"
-    case .unfitTraining(let key, _, _): "change \(key) in the experiment's training"
+    case .unfitTraining(_, let key, _, _): "change \(key) in the experiment's training"
     case .notFinite:
       "'mmprobe data check' lists what is wrong with a packed folder; samples count from 0"
     }

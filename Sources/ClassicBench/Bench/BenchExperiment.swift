@@ -101,7 +101,9 @@ public struct BenchExperiment {
     if let twice = names.first(where: { name in names.count { $0 == name } > 1 }) {
       throw BenchError.repeatedModality(path: path, name: twice)
     }
-    guard !names.isEmpty else { throw ExperimentError.missingKey(path: path, key: "modalities") }
+    guard !names.isEmpty else {
+      throw reader.impossible("modalities", found: "none", expected: "one modality or more")
+    }
     guard names.count <= Self.modalityLimit else {
       throw reader.impossible(
         "modalities", found: "\(names.count)",
@@ -116,7 +118,7 @@ public struct BenchExperiment {
     plan = try Self.plan(reader.section("training"))
     let listed = try reader.list("methods") { try MethodCatalog.read($0, modalities: names) }
     guard let firstLabel = listed.first?.label else {
-      throw ExperimentError.missingKey(path: path, key: "methods")
+      throw reader.impossible("methods", found: "none", expected: "one method or more")
     }
     let labels = listed.map(\.label)
     if let twice = labels.first(where: { label in labels.count { $0 == label } > 1 }) {

@@ -141,6 +141,13 @@ public struct Benchmark {
   ///   - mode: Of the folders of single runs.
   /// - Throws: What training throws.
   public func run(in folder: RunFolder, mode: RunFolder.Mode, progress: (Event) -> Void) throws -> Outcome {
+    if mode == .overwrite, !experiment.methods.contains(where: \.needsTeachers) {
+      // Those of an experiment that stood here would be taken for this one's.
+      for seed in experiment.seeds {
+        let place = Self.place(Self.teacherLabel, seed, folder)
+        try? FileManager.default.removeItem(at: place)
+      }
+    }
     var results: [BenchResult] = []
     for seed in experiment.seeds {
       for choice in experiment.methods {
@@ -158,12 +165,6 @@ public struct Benchmark {
         results.append(result)
       }
     }
-    var runs = try BenchRuns(folder.url)
-    // The same bytes wherever the folder is.
-    runs.title = data.name
-    let table = try BenchTable(runs)
-    try folder.write(.object(table.contents), to: "results.json")
-    try folder.write(table.csv, to: "results.csv")
     return .complete(results)
   }
 
@@ -171,7 +172,7 @@ public struct Benchmark {
   private func teachers(
     _ seed: Int, in folder: RunFolder, _ mode: RunFolder.Mode, _ progress: (Event) -> Void
   ) throws -> (encoders: [String: Tensor], operations: Int)? {
-    let label = "teachers"
+    let label = Self.teacherLabel
     guard
       let result = try single(UnimodalEnsemble(), label: label, seed: seed, in: folder, mode, progress)
     else { return nil }
@@ -192,6 +193,8 @@ public struct Benchmark {
     experiment.plan.selection == .last ? "last/parameters.safetensors" : "best/parameters.safetensors"
   }
 
+  private static let teacherLabel = "teachers"
+
   private static func place(_ label: String, _ seed: Int, _ folder: RunFolder) -> URL {
     folder.url.appendingPathComponent("runs/\(label)-seed\(seed)", isDirectory: true)
   }
@@ -202,7 +205,7 @@ public struct Benchmark {
     teachers: Int = 0, _ progress: (Event) -> Void
   ) throws -> BenchResult? {
     // A folder may be shared by methods: teachers are trained once for each seed.
-    let mode = label == "teachers" && mode == .fresh ? .resume : mode
+    let mode = label == Self.teacherLabel && mode == .fresh ? .resume : mode
     return try single(
       method, label: label, seed: seed, at: Self.place(label, seed, parent), mode, teachers: teachers,
       progress)

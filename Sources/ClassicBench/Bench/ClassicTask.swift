@@ -108,14 +108,15 @@ final class ClassicTask: TrainingTask, TrainingServices {
     guard trained.count >= plan.batchSize * plan.accumulation else {
       let batches = plan.accumulation > 1 ? "\(plan.accumulation) accumulated batches of " : ""
       throw BenchError.unfitTraining(
-        key: "batch_size", found: "\(batches)\(plan.batchSize)",
+        method: name, key: plan.accumulation > 1 ? "accumulation" : "batch_size",
+        found: "\(batches)\(plan.batchSize)",
         expected: "no more than the \(trained.count) samples that are trained on")
     }
     let trainedLabels = trained.map { data.training.labels[$0] }
     classWeights = plan.classWeights?.values(trainedLabels, classes: model.classCount)
     if case .given(let weights)? = plan.classWeights, classWeights == nil {
       throw BenchError.unfitTraining(
-        key: "class_weights", found: "\(weights.count) numbers",
+        method: name, key: "class_weights", found: "\(weights.count) numbers",
         expected: "one for each of \(model.classCount) classes")
     }
     let initial = ParameterSet(model.initialParameters(seed: seed))

@@ -136,15 +136,7 @@ extension ClassicTask {
     var parts = [[Tensor]](repeating: [], count: RobustnessScores.noiseLevels.count)
     for panel in panels {
       let input = rows.tensor(panel, nil)
-      let size = input.count / max(1, panel.count)
-      var draws = panel.flatMap { sample -> [Float] in
-        var stream = RandomStream(seed: seed, purpose: "noise " + model.names[index], id: sample)
-        return (0..<size).map { _ in Float(stream.normal()) }
-      }
-      for range in Self.padding(input) {
-        for place in range { draws[place] = 0 }
-      }
-      let noise = Tensor(draws, shape: input.shape)
+      let noise = Self.noise(for: input, samples: panel, seed: seed, modality: model.names[index])
       for (place, level) in RobustnessScores.noiseLevels.enumerated() {
         parts[place].append(model.features(index, of: input + Float(level * deviation) * noise, parameters))
       }
@@ -172,8 +164,21 @@ extension ClassicTask {
     }
   }
 
+  /// Standard normal numbers of a stream of every sample; 0 for padding.
+  static func noise(for input: Tensor, samples: [Int], seed: Int, modality: String) -> Tensor {
+    let size = input.count / max(1, samples.count)
+    var draws = samples.flatMap { sample -> [Float] in
+      var stream = RandomStream(seed: seed, purpose: "noise " + modality, id: sample)
+      return (0..<size).map { _ in Float(stream.normal()) }
+    }
+    for range in padding(input) {
+      for place in range { draws[place] = 0 }
+    }
+    return Tensor(draws, shape: input.shape)
+  }
+
   /// The standard deviation of all numbers but padding; nil where all are whole.
-  private static func deviation(_ rows: any SampleRows, _ panels: [[Int]]) -> Double? {
+  static func deviation(_ rows: any SampleRows, _ panels: [[Int]]) -> Double? {
     var (count, sum, squares, isWhole) = (0.0, 0.0, 0.0, true)
     for panel in panels {
       let input = rows.tensor(panel, nil)

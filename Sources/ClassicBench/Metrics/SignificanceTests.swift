@@ -3,15 +3,6 @@ import RunKit
 
 /// Tests of whether two methods differ.
 enum SignificanceTests {
-  /// McNemar's exact test (`PairedTests`) on samples of which one method is right and the other wrong.
-  ///
-  /// - Parameters:
-  ///   - onlyFirst: b, samples that only the first method has right.
-  ///   - onlySecond: c.
-  static func mcNemar(onlyFirst: Int, onlySecond: Int) -> Double {
-    PairedTests.mcNemar(onlyBefore: onlyFirst, onlyAfter: onlySecond)
-  }
-
   /// Counts of samples that only one of two methods has right.
   static func disagreements(_ first: [Bool], _ second: [Bool]) -> (onlyFirst: Int, onlySecond: Int) {
     (zip(first, second).count { $0 && !$1 }, zip(first, second).count { !$0 && $1 })
@@ -78,8 +69,4 @@ enum SignificanceTests {
     return min(1, 2 * probabilities.prefix(limit + 1).reduce(0, +))
   }
 
-  /// P values corrected by Holm for being several (`PairedTests`).
-  static func holm(_ values: [Double]) -> [Double] {
-    PairedTests.holm(values.map(Optional.some)).compactMap(\.self)
-  }
 }

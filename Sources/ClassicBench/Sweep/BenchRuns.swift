@@ -33,8 +33,10 @@ public struct BenchRuns: Sendable {
 
   /// The folder.
   public let path: String
-  /// Its name, for tables of several.
-  public internal(set) var title: String
+  /// The name of the data, as the experiment has it; that of the folder where it has none.
+  public let title: String
+  /// The name of the folder.
+  public let folderName: String
   /// In the order of the experiment.
   public let points: [Point]
   /// Every seed that has a run.
@@ -86,7 +88,8 @@ public struct BenchRuns: Sendable {
       throw SweepError.noRuns(path: path)
     }
     (self.path, self.points, self.teachers) = (path, points, teachers)
-    title = folder.standardizedFileURL.lastPathComponent
+    folderName = folder.standardizedFileURL.lastPathComponent
+    title = listed.data ?? folderName
     reference = listed.reference
     seeds = Set(points.flatMap { $0.seeds + $0.absent.map(\.seed) }).sorted()
     (modalities, itemCount) = (first.modalities, first.correct.count)
@@ -105,7 +108,13 @@ public struct BenchRuns: Sendable {
     let reason: String
   }
 
-  private static func sweep(_ folder: URL) throws -> (runs: [Listed], reference: String) {
+  /// The last part of the path of an experiment's data; nil where it is no name.
+  private static func dataName(_ experiment: JSONObject?) -> String? {
+    let name = experiment?["data"]?.stringValue.map { URL(fileURLWithPath: $0).lastPathComponent }
+    return name.flatMap { ["", ".", "..", "/"].contains($0) ? nil : $0 }
+  }
+
+  private static func sweep(_ folder: URL) throws -> (runs: [Listed], reference: String, data: String?) {
     let index = try SweepIndex(of: folder)
     let runs = index.entries.map { entry in
       let code = entry.exitCode.map { " with status \($0)" } ?? ""
@@ -116,10 +125,10 @@ public struct BenchRuns: Sendable {
         name: run.name, label: run.label, method: run.method, settings: run.settings, seed: run.seed,
         isTeacher: run.isTeacher, place: SweepIndex.place(run.name, in: folder), reason: reason)
     }
-    return (runs, index.reference)
+    return (runs, index.reference, dataName(index.experiment))
   }
 
-  private static func single(_ folder: URL) throws -> (runs: [Listed], reference: String) {
+  private static func single(_ folder: URL) throws -> (runs: [Listed], reference: String, data: String?) {
     let url = folder.appendingPathComponent("config.json")
     guard FileManager.default.fileExists(atPath: url.path),
       let value = try? JSONValue(parsing: FileReader.bytes(of: url, limit: 1 << 24)),
@@ -149,7 +158,8 @@ public struct BenchRuns: Sendable {
       }
     }
     let stated = experiment["reference"]?.stringValue ?? labels.first ?? ""
-    return (runs, labels.contains(stated) ? stated : labels.first ?? stated)
+    let reference = labels.contains(stated) ? stated : labels.first ?? stated
+    return (runs, reference, dataName(experiment.objectValue))
   }
 
   /// Refuses a label that no run has.

@@ -136,7 +136,8 @@ extension BenchTable {
       "high",
       "sd", "imbalance", "rank", "reference", "difference", "difference_low", "difference_high", "p",
       "p_holm",
-      "seeds_better", "seeds_worse", "detectable", "operations", "operations_ratio",
+      "seeds_better", "seeds_worse", "detectable", "operations", "operations_ratio", "macro_f1",
+      "modalities", "unimodal_accuracy", "shapley",
     ])
     for row in rows {
       let settings = row.point.settings.map(\.text).joined(separator: " ")
@@ -149,10 +150,17 @@ extension BenchTable {
         .number(row.differenceInterval?.lower), .number(row.differenceInterval?.upper), .number(row.p),
         .number(row.corrected), row.withinSeeds.map { .integer($0.better) } ?? .empty,
         row.withinSeeds.map { .integer($0.worse) } ?? .empty, .number(row.detectable),
-        .number(row.operations), .number(costs?.ratio(row.point.title)),
+        .number(row.operations), .number(costs?.ratio(row.point.title)), .number(row.modalities?.macroF1),
+        .text(runs.modalities.joined(separator: ";")), Self.list(row.modalities?.alone),
+        Self.list(row.modalities?.contributions),
       ])
     }
     return writer.text
+  }
+
+  /// A number for each modality, with semicolons between.
+  private static func list(_ values: [Double]?) -> CSVWriter.Field {
+    values.map { .text($0.map { JSONValue($0).text() }.joined(separator: ";")) } ?? .empty
   }
 
   /// Everything and where it was read, with `null` for what is missing.
@@ -162,8 +170,8 @@ extension BenchTable {
     return .object(all)
   }
 
-  /// Everything.
-  var contents: JSONObject {
+  /// Everything but the folder: the same bytes wherever it is.
+  public var contents: JSONObject {
     JSONObject([
       ("data", .string(runs.title)), ("metric", .string(metric.rawValue)),
       ("reference", .string(reference)), ("modalities", .array(runs.modalities.map(JSONValue.string))),

@@ -159,7 +159,7 @@ public struct CheckedSweep: Sendable {
     return (
       ["point", "runs", "parameters", "steps", "work each"], rows,
       "\(plan.runs.count) runs, the work of \(Decimals.text(total, places: 1)) joint runs; "
-        + "work: passes over the encoders, one joint run of the same length being 1"
+        + "work: passes over the encoders in steps, one joint run of the same length being 1; what methods do between epochs is not in it"
     )
   }
 }

@@ -75,6 +75,12 @@ public struct DataSetTable: Sendable {
     return sums.map { $0 / Double(complete.count) }
   }
 
+  /// Names of the data, or of the folders where two data sets have the same name.
+  private var names: [String] {
+    let titles = tables.map(\.runs.title)
+    return Set(titles).count == titles.count ? titles : tables.map(\.runs.folderName)
+  }
+
   private var reference: String { tables.first?.reference ?? "" }
 
   /// For people.
@@ -89,7 +95,6 @@ public struct DataSetTable: Sendable {
         BenchTable.probability(row.p), BenchTable.probability(row.corrected),
       ]
     }
-    let names = tables.map(\.runs.title)
     return PrintedTable(
       titles: ["method"] + names + ["rank", "vs \(reference)", "p", "p Holm"], rows: cells, notes: notes)
   }
@@ -108,7 +113,7 @@ public struct DataSetTable: Sendable {
   public var json: JSONValue {
     [
       "metric": .string(tables.first?.metric.rawValue ?? ""), "reference": .string(reference),
-      "data": .array(tables.map { .string($0.runs.title) }),
+      "data": .array(names.map(JSONValue.string)),
       "rows": .array(
         rows.map { row in
           [

@@ -91,7 +91,7 @@ public struct SweepRunner {
     guard document("run.json")?["status"]?.stringValue == RunFolder.Status.complete.rawValue,
       let result = document(BenchResult.fileName).flatMap({ BenchResult($0) })
     else { return false }
-    // Runs that are not in this plan were complete in the index of the same experiment.
+    // There is no plan for runs of an earlier call with other seeds or values, which this one keeps.
     if let options = sweep.configurations[entry.run.name] {
       let expected = try? JSONValue(parsing: JSONValue.object(options).text())
       if document("config.json") != expected { return false }

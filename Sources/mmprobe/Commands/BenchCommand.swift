@@ -35,13 +35,6 @@ struct BenchCommand: Command {
     """
   static let action = Positional(name: "ACTION", count: .one, help: "list or run")
   static let experiment = Positional(name: "EXPERIMENT", count: .optional, help: "a JSON file, for run")
-  static let preset = Option<BenchPreset?>.choice(
-    "preset", "NAME", absence: "a file", "an experiment that comes with the program")
-  static let quick = Option<Bool>.flag("quick", "3 seeds of the preset; AVDigits with half the epochs")
-  static let data = Option<String?>.text(
-    "data", "FOLDER", notes: "default: what the experiment says", "folder of the data")
-  static let methods = Option<[String]>.list(
-    "methods", "LABELS", absence: "all", "run only these of the experiment, with commas between")
   static let cell = Option<String?>.text(
     "cell", "NAME", "do one run of a sweep, whose folder EXPERIMENT is; 'bench sweep' does so")
   static let output = Option<String?>.text("output", short: "o", "RUN", "run folder to make")
@@ -49,10 +42,10 @@ struct BenchCommand: Command {
   static let overwrite = Option<Bool>.flag("overwrite", "replace the run in the folder")
   static let dryRun = Option<Bool>.flag("dry-run", "check everything and show what would be done")
   static let positionals = [action, experiment]
-  static let options = [
-    preset.declaration, quick.declaration, data.declaration, methods.declaration, cell.declaration,
-    output.declaration, resume.declaration, overwrite.declaration, dryRun.declaration,
-  ]
+  static let options =
+    ExperimentOptions.declarations + [
+      cell.declaration, output.declaration, resume.declaration, overwrite.declaration, dryRun.declaration,
+    ]
   static let examples = [
     Example(purpose: "Every method", line: "bench list"),
     Example(
@@ -64,11 +57,7 @@ struct BenchCommand: Command {
 
   private enum Action: String, CaseIterable { case list, run }
   private let word: String
-  private let path: String?
-  private let preset: BenchPreset?
-  private let isQuick: Bool
-  private let data: String?
-  private let methods: [String]
+  private let source: ExperimentOptions
   private let cell: String?
   private let output: String?
   private let resumes: Bool
@@ -77,11 +66,7 @@ struct BenchCommand: Command {
 
   init(_ arguments: Arguments) throws(UsageError) {
     word = try arguments[Self.action]
-    path = arguments.optional(Self.experiment)
-    preset = try arguments[Self.preset]
-    isQuick = try arguments[Self.quick]
-    data = try arguments[Self.data]
-    methods = try arguments[Self.methods]
+    source = try ExperimentOptions(arguments, path: arguments.optional(Self.experiment))
     cell = try arguments[Self.cell]
     output = try arguments[Self.output]
     resumes = try arguments[Self.resume]
@@ -104,24 +89,14 @@ struct BenchCommand: Command {
     }
     switch try action() {
     case .list:
-      if let path { throw .extraArgument(found: path, command: Self.name) }
-      if output != nil || resumes || overwrites || isDry || preset != nil || isQuick || data != nil
-        || !methods.isEmpty || cell != nil
-      {
+      if let path = source.path { throw .extraArgument(found: path, command: Self.name) }
+      if output != nil || resumes || overwrites || isDry || source.isGiven || cell != nil {
         throw .conflict(reason: "bench list runs nothing", remedy: "leave the options out")
       }
     case .run:
-      if path == nil && preset == nil {
-        throw .missingArgument(name: Self.experiment.name, command: Self.name)
-      }
-      if path != nil && preset != nil {
-        throw .conflict(reason: "a file and --preset exclude each other", remedy: "leave one of them out")
-      }
-      if isQuick && preset == nil {
-        throw .conflict(reason: "--quick is for --preset", remedy: "change seeds in the file")
-      }
+      try source.validate(Self.name, argument: Self.experiment.name, seeds: "change seeds in the file")
       if cell != nil {
-        if path == nil || output != nil || resumes || overwrites || isDry || !methods.isEmpty {
+        if source.path == nil || output != nil || resumes || overwrites || isDry || !source.methods.isEmpty {
           throw .conflict(
             reason: "--cell does one run of the sweep in EXPERIMENT, where it stands",
             remedy: "leave out all but --data")
@@ -165,14 +140,13 @@ struct BenchCommand: Command {
 
   /// One run of a sweep, in a process that the sweep started.
   private func single(_ name: String, _ session: Session) throws -> ExitStatus {
-    let folder = URL(fileURLWithPath: path ?? "", isDirectory: true)
+    let folder = URL(fileURLWithPath: source.path ?? "", isDirectory: true)
     let facts = RunFolder.Facts(
       version: Version.number, arguments: ["mmprobe"] + session.commandLine, threads: Workers.threadCount)
     Interrupts.install()
     Interrupts.followParent()
     let benchmark = try Benchmark(
-      run: name, ofSweep: folder, dataFolder: data.map { URL(fileURLWithPath: $0, isDirectory: true) },
-      facts: facts)
+      run: name, ofSweep: folder, dataFolder: source.data, facts: facts)
     let outcome = try benchmark.run(name, ofSweep: folder) { event in
       if case .epoch(_, _, let epoch, let total, let accuracy) = event {
         session.console.detail(
@@ -186,15 +160,12 @@ struct BenchCommand: Command {
 
   private func compare(_ session: Session) throws -> ExitStatus {
     let console = session.console
-    var choices = BenchExperiment.Choices()
-    choices.firstSeed = min(session.globals.seed, Int.max - 1000)
-    choices.dataFolder = data.map { URL(fileURLWithPath: $0, isDirectory: true) }
-    choices.labels = methods.isEmpty ? nil : methods
+    let choices = source.choices(session)
     let experiment =
-      if let preset {
-        try BenchExperiment(preset, isQuick: isQuick, choices)
+      if let preset = source.preset {
+        try BenchExperiment(preset, isQuick: source.isQuick, choices)
       } else {
-        try BenchExperiment(URL(fileURLWithPath: path ?? ""), choices)
+        try BenchExperiment(URL(fileURLWithPath: source.path ?? ""), choices)
       }
     let facts = RunFolder.Facts(
       version: Version.number, arguments: ["mmprobe"] + session.commandLine, threads: Workers.threadCount)
@@ -223,8 +194,10 @@ struct BenchCommand: Command {
       console.note("stopped; go on with:\n  \(Support.resumeLine(session.commandLine))")
       return .stopped
     }
-    try folder.finish(.complete)
     let table = try BenchTable(BenchRuns(folder.url))
+    try folder.write(.object(table.contents), to: "results.json")
+    try folder.write(table.csv, to: "results.csv")
+    try folder.finish(.complete)
     if console.wantsJSON {
       try console.document(table.json)
     } else {

@@ -44,11 +44,11 @@ struct BenchSweepCommand: Command {
   static let overwrite = Option<Bool>.flag("overwrite", "replace the sweep in the folder")
   static let dryRun = Option<Bool>.flag("dry-run", "check everything and show runs and work")
   static let positionals = [experiment]
-  static let options = [
-    BenchCommand.preset.declaration, BenchCommand.quick.declaration, BenchCommand.data.declaration,
-    BenchCommand.methods.declaration, seeds.declaration, settings.declaration, jobs.declaration,
-    maxMemory.declaration, output.declaration, resume.declaration, overwrite.declaration, dryRun.declaration,
-  ]
+  static let options =
+    ExperimentOptions.declarations + [
+      seeds.declaration, settings.declaration, jobs.declaration, maxMemory.declaration, output.declaration,
+      resume.declaration, overwrite.declaration, dryRun.declaration,
+    ]
   static let examples = [
     Example(
       purpose: "Three methods, two of them with three strengths, ten seeds",
@@ -59,11 +59,7 @@ struct BenchSweepCommand: Command {
     Example(purpose: "Go on after an interrupt", line: "bench sweep experiment.json -o runs/sweep --resume"),
   ]
 
-  private let path: String?
-  private let preset: BenchPreset?
-  private let isQuick: Bool
-  private let data: String?
-  private let methods: [String]
+  private let source: ExperimentOptions
   private let seeds: [Int]?
   private let grid: [SweepDimension]
   private let jobs: Int?
@@ -74,11 +70,7 @@ struct BenchSweepCommand: Command {
   private let isDry: Bool
 
   init(_ arguments: Arguments) throws(UsageError) {
-    path = arguments.optional(Self.experiment)
-    preset = try arguments[BenchCommand.preset]
-    isQuick = try arguments[BenchCommand.quick]
-    data = try arguments[BenchCommand.data]
-    methods = try arguments[BenchCommand.methods]
+    source = try ExperimentOptions(arguments, path: arguments.optional(Self.experiment))
     seeds = try arguments[Self.seeds]
     var grid: [SweepDimension] = []
     for text in try arguments[Self.settings] {
@@ -104,15 +96,7 @@ struct BenchSweepCommand: Command {
   }
 
   func validate() throws(UsageError) {
-    if path == nil && preset == nil {
-      throw .missingArgument(name: Self.experiment.name, command: Self.name)
-    }
-    if path != nil && preset != nil {
-      throw .conflict(reason: "a file and --preset exclude each other", remedy: "leave one of them out")
-    }
-    if isQuick && preset == nil {
-      throw .conflict(reason: "--quick is for --preset", remedy: "give --seeds")
-    }
+    try source.validate(Self.name, argument: Self.experiment.name, seeds: "give --seeds")
     if resumes && overwrites {
       throw .conflict(
         reason: "--resume and --overwrite exclude each other", remedy: "leave one of them out")
@@ -162,20 +146,18 @@ struct BenchSweepCommand: Command {
 
   func run(_ session: Session) throws -> ExitStatus {
     let console = session.console
-    var choices = BenchExperiment.Choices()
-    choices.firstSeed = min(session.globals.seed, Int.max - 1000)
-    choices.dataFolder = data.map { URL(fileURLWithPath: $0, isDirectory: true) }
-    choices.labels = methods.isEmpty ? nil : methods
+    let choices = source.choices(session)
     let experiment =
-      try preset.map { $0.experiment(isQuick: isQuick).objectValue ?? JSONObject() }
-      ?? SweepPlan.experiment(in: URL(fileURLWithPath: path ?? ""))
-    let source = path.map { URL(fileURLWithPath: $0).path } ?? "preset \(preset?.rawValue ?? "")"
-    let plan = try SweepPlan(experiment, path: source, choices: choices, grid: grid, seeds: seeds)
+      try source.preset.map { $0.experiment(isQuick: source.isQuick).objectValue ?? JSONObject() }
+      ?? SweepPlan.experiment(in: URL(fileURLWithPath: source.path ?? ""))
+    let path =
+      source.path.map { URL(fileURLWithPath: $0).path } ?? "preset \(source.preset?.rawValue ?? "")"
+    let plan = try SweepPlan(experiment, path: path, choices: choices, grid: grid, seeds: seeds)
     let cores = session.globals.threads ?? MachineFacts.coreCount
     let processes = jobs ?? cores
     var facts = RunFolder.Facts(
       version: Version.number, arguments: ["mmprobe"] + session.commandLine, threads: cores)
-    let sweep = try CheckedSweep(plan, path: source, choices: choices, facts: facts)
+    let sweep = try CheckedSweep(plan, path: path, choices: choices, facts: facts)
     if isDry {
       try show(sweep, console)
       return .success
