@@ -6,7 +6,8 @@
 # `make study-avdigits` calls it, in the folder that holds datasets/avdigits, and takes the curves from FOLDER. FOLDER gets every
 # run; what is complete is not made again, what was stopped goes on. Delete FOLDER after a change of the program or of the settings
 # below. JOBS (2) says how many runs go side by side, each with one thread; no number depends on it. SEEDS (1...10) are those of
-# the first block and of the levels, MORE_SEEDS (1...5) those of the others; seeds that FOLDER has beside them stay in the tables.
+# the first block and of the levels, MORE_SEEDS (1...5) those of the others; MORE_METHODS (all) are the methods of the blocks with
+# transformers and with three modalities. What FOLDER has beside them stays in the tables.
 set -eu
 export LC_ALL=C
 program=$1
@@ -14,6 +15,7 @@ folder=$2
 jobs=${JOBS:-2}
 seeds=${SEEDS:-1...10}
 more_seeds=${MORE_SEEDS:-1...5}
+more_methods=${MORE_METHODS:+--methods $MORE_METHODS}
 epochs=50
 decay=35
 mkdir -p "$folder"
@@ -36,8 +38,10 @@ JSON
 
 # Every method: two modalities with convolutions, the same with transformers, three modalities.
 sweep two --preset avdigits --seeds "$seeds"
-sweep transformer --preset avdigits-transformer --seeds "$more_seeds"
-sweep three --preset avdigits-three --seeds "$more_seeds"
+# shellcheck disable=SC2086 # two words, or none
+sweep transformer --preset avdigits-transformer --seeds "$more_seeds" $more_methods
+# shellcheck disable=SC2086
+sweep three --preset avdigits-three --seeds "$more_seeds" $more_methods
 
 # Two methods at several strengths.
 experiment "$folder/curves.json" "$(pwd)/datasets/avdigits" '["image", "audio"]' '[{"id": "joint"}, {"id": "agm"}, {"id": "gblending"}]'
@@ -48,7 +52,7 @@ levels="0,4 1,3 2,2 3,1 4,0"
 for level in $levels; do
   name="level-$(echo "$level" | tr , -)"
   if [ ! -e "$folder/$name-data/manifest.json" ]; then
-    "$program" data synthesize -o "$folder/$name-data" --overwrite --redundant 1 --unique "$level" --noise 0.5 --samples 6000 -q > /dev/null
+    "$program" data synthesize -o "$folder/$name-data" --overwrite --redundant 1 --unique "$level" --noise 2 --samples 6000 -q > /dev/null
   fi
   experiment "$folder/$name.json" "$name-data" '["audio", "visual"]' \
     '[{"id": "joint"}, {"id": "uniform"}, {"id": "ogm-ge"}, {"id": "agm"}]'
@@ -128,7 +132,7 @@ runs that it makes.
   64, SGD at 0.01 with momentum 0.9 and weight decay 1e-4, a tenth of the rate after $decay epochs; the weights after the last step are
   tested. Every method has the options of its paper; none was tuned here, so a method that loses may lose by its options.
 - The column *seeds* says how many trainings a line is the mean of.
-- The network is small and the image is ahead in it, where the README of the data set, whose network is not known, has the sound ahead.
+- In the network with convolutions the image is ahead; the README of the data set, whose network is not known, has the sound ahead.
 - *Gop*: nominal operations of the whole training, teachers and solo trainings included; *x joint* their ratio.
 
 ## Images and sounds, convolutions
@@ -158,7 +162,8 @@ can be compared is the sign and the order, not the size.
 | --- | ---: | ---: | ---: |
 PAGE
 for name in two transformer; do
-  tr -d '\r' < "$folder/$name-joint.csv" | awk -F, '
+  file=$(table "$name" joint)
+  tr -d '\r' < "$file" | awk -F, '
     NR == 1 { for (i = 1; i <= NF; i++) at[$i] = i; next }
     $at["difference"] != "" {
       printf "%s,%+.1f,%+.1f,%+.1f\n", $at["label"], 100 * $at["difference"], 100 * $at["difference_low"],
