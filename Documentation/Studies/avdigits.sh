@@ -134,6 +134,7 @@ runs that it makes.
 - The column *seeds* says how many trainings a line is the mean of.
 - In the network with convolutions the image is ahead; the README of the data set, whose network is not known, has the sound ahead.
 - *Gop*: nominal operations of the whole training, teachers and solo trainings included; *x joint* their ratio.
+${MORE_METHODS:+- The blocks with transformers and with three modalities have a selection of the methods.}
 
 ## Images and sounds, convolutions
 PAGE
