@@ -153,6 +153,7 @@ final class BenchCommandTests: XCTestCase {
       (#"{"id": "cml+agm"}"#, "", .unsupported, "a loss of their own"),
       (#"{"id": "joint"}, {"id": "joint"}"#, "", .data, "label"),
       (#"{"id": "joint", "label": "../x"}"#, "", .data, "letters"),
+      (#"{"id": "ogm", "label": "teachers"}"#, "", .data, "learn from"),
       (#"{"id": "joint"}"#, #""reference": "none","#, .data, "reference"),
       (#"{"id": "unimodal", "modality": "text"}"#, "", .data, "image, audio"),
       ("", "", .data, "methods"),

@@ -129,6 +129,12 @@ public struct BenchExperiment {
       throw reader.impossible(
         "methods", found: odd.inQuotes, expected: "labels of letters, digits, -, _ and +")
     }
+    if let taken = listed.first(where: { $0.label == Benchmark.teacherLabel && $0.id != UnimodalEnsemble.id })
+    {
+      throw reader.impossible(
+        "methods", found: "\(taken.id) with the label \(taken.label.inQuotes)",
+        expected: "another label: the runs that others learn from have this one")
+    }
     for label in choices.labels ?? [] where !labels.contains(label) {
       throw BenchError.unknownMethod(
         path: path, id: label, nearest: NameSuggestion.nearest(to: label, in: labels), known: labels)

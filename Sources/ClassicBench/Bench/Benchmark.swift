@@ -145,7 +145,9 @@ public struct Benchmark {
       // Those of an experiment that stood here would be taken for this one's.
       for seed in experiment.seeds {
         let place = Self.place(Self.teacherLabel, seed, folder)
-        try? FileManager.default.removeItem(at: place)
+        if FileManager.default.fileExists(atPath: place.path) {
+          try FileManager.default.removeItem(at: place)
+        }
       }
     }
     var results: [BenchResult] = []
@@ -193,7 +195,8 @@ public struct Benchmark {
     experiment.plan.selection == .last ? "last/parameters.safetensors" : "best/parameters.safetensors"
   }
 
-  private static let teacherLabel = "teachers"
+  /// The runs that others learn from, where no method of the experiment is the same.
+  static let teacherLabel = "teachers"
 
   private static func place(_ label: String, _ seed: Int, _ folder: RunFolder) -> URL {
     folder.url.appendingPathComponent("runs/\(label)-seed\(seed)", isDirectory: true)

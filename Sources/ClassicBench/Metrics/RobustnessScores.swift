@@ -68,7 +68,7 @@ public struct RobustnessScores: Equatable, Sendable {
   /// - Parameter runs: Every run of every method, in the order of rows.
   static func table(_ runs: [(label: String, results: [BenchResult])]) -> PrintedTable? {
     func mean(_ values: [Double]) -> String {
-      values.isEmpty ? "–" : Decimals.text(100 * values.reduce(0, +) / Double(values.count), places: 1)
+      PrintedTable.percent(values.isEmpty ? nil : values.reduce(0, +) / Double(values.count))
     }
     var cells: [[String]] = []
     for (label, results) in runs {

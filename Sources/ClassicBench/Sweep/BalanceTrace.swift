@@ -201,30 +201,22 @@ public struct BalanceTrace: Sendable {
 extension BalanceTrace {
   /// For people.
   public var printed: PrintedTable {
-    func percent(_ value: Double) -> String { Decimals.text(100 * value, places: 1) }
-    func bounds(_ interval: ConfidenceInterval?) -> String {
-      interval.map { "\(percent($0.lower)) to \(percent($0.upper))" } ?? "–"
-    }
-    let level = percentText
+    let level = PrintedTable.level(bootstrap.confidence)
     let rows = steps.enumerated().map { place, step -> [String] in
       var marks: [String] = []
       if place == relative.index { marks.append("relative") }
       if place == absolute.index { marks.append("absolute") }
       if place == chosen { marks.append("validation") }
       return [
-        Self.number(step.strength), percent(step.accuracy), bounds(step.accuracyInterval),
-        percent(step.imbalance), bounds(step.imbalanceInterval), percent(step.relativeShare),
-        percent(step.absoluteShare), marks.joined(separator: ", "),
+        Self.number(step.strength), PrintedTable.percent(step.accuracy),
+        PrintedTable.bounds(step.accuracyInterval), PrintedTable.percent(step.imbalance),
+        PrintedTable.bounds(step.imbalanceInterval), PrintedTable.percent(step.relativeShare),
+        PrintedTable.percent(step.absoluteShare), marks.joined(separator: ", "),
       ]
     }
     return PrintedTable(
       titles: [key, "accuracy", level, "I", level, "most accurate in", "least I in", ""], rows: rows,
       notes: notes)
-  }
-
-  private var percentText: String {
-    let percent = 100 * bootstrap.confidence
-    return Decimals.text(percent, places: percent == percent.rounded() ? 0 : 1) + " %"
   }
 
   private static func number(_ value: Double) -> String {
@@ -237,19 +229,19 @@ extension BalanceTrace {
   }
 
   private var notes: [String] {
-    func percent(_ value: Double) -> String { Decimals.text(100 * value, places: 1) }
+    let level = PrintedTable.level(bootstrap.confidence)
     var notes = [
-      "\(label) on \(runs.itemCount) test samples of \(runs.title), means over \(seeds.count) seeds, in percent; draws of "
+      "\(label) on \(runs.itemCount) test samples of \(runs.title), means over \(PrintedTable.seeds(seeds.count)), in percent; draws of "
         + "seeds and samples: \(bootstrap.replicates), seed \(bootstrap.seed)",
-      "relative balance: \(key) \(Self.number(steps[relative.index].strength)), the most accurate; \(percentText) of the draws: "
+      "relative balance: \(key) \(Self.number(steps[relative.index].strength)), the most accurate; \(level) of the draws: "
         + Self.range(relative),
-      "absolute balance: \(key) \(Self.number(steps[absolute.index].strength)), the smallest I; \(percentText) of the draws: "
+      "absolute balance: \(key) \(Self.number(steps[absolute.index].strength)), the smallest I; \(level) of the draws: "
         + Self.range(absolute),
     ]
     if let difference {
-      let interval =
-        differenceInterval.map { " (\(percent($0.lower)) to \(percent($0.upper)))" } ?? ""
-      notes.append("accuracy at relative minus at absolute balance: \(percent(difference))\(interval)")
+      let interval = differenceInterval.map { " (\(PrintedTable.bounds($0)))" } ?? ""
+      notes.append(
+        "accuracy at relative minus at absolute balance: \(PrintedTable.percent(difference))\(interval)")
     } else {
       notes.append("relative and absolute balance are at the same strength")
     }
@@ -258,7 +250,8 @@ extension BalanceTrace {
     )
     if let reference {
       notes.append(
-        "\(reference.label): accuracy \(percent(reference.accuracy)), I \(percent(reference.imbalance))")
+        "\(reference.label): accuracy \(PrintedTable.percent(reference.accuracy)), I "
+          + PrintedTable.percent(reference.imbalance))
     }
     return notes
   }

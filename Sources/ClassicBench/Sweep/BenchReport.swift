@@ -209,7 +209,7 @@ public struct BenchReport {
     guard !costs.isEmpty else { return Markup() }
     let base = costs.first { $0.title == table.reference }?.milliseconds
     let rows = costs.map { cost -> Markup in
-      let relative = base.map { Decimals.text(cost.milliseconds / $0, places: 2) } ?? "–"
+      let relative = base.map { Decimals.text(cost.milliseconds / $0, places: 2) } ?? PrintedTable.nothing
       return """
         <tr><td>\(cost.title)</td><td>\(Decimals.text(cost.milliseconds, places: 2))</td><td>\(relative)</td></tr>
         """

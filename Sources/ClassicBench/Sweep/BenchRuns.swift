@@ -141,11 +141,12 @@ public struct BenchRuns: Sendable {
       .filter { BenchExperiment.isPlain($0) && chosen?.contains($0) ?? true }
     var runs: [Listed] = []
     for seed in first..<first + count {
-      let teacher = SweepIndex.place("teachers-seed\(seed)", in: folder)
+      let teacher = SweepIndex.place("\(Benchmark.teacherLabel)-seed\(seed)", in: folder)
       if FileManager.default.fileExists(atPath: teacher.path) {
         runs.append(
           Listed(
-            name: "teachers-seed\(seed)", label: SweepPlan.teacherLabel, method: UnimodalEnsemble.id,
+            name: "\(Benchmark.teacherLabel)-seed\(seed)", label: Benchmark.teacherLabel,
+            method: UnimodalEnsemble.id,
             seed: seed, isTeacher: true, place: teacher, reason: ""))
       }
       for label in labels {

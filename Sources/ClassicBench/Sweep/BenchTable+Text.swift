@@ -1,51 +1,35 @@
 public import RunKit
 
-/// A table for people: titles, cells, and what has to be said of them.
-public struct PrintedTable: Sendable, Equatable {
-  /// Titles of columns; the first is of text, the others of numbers.
-  public let titles: [String]
-  /// One cell for each column; "–" where there is nothing.
-  public let rows: [[String]]
-  /// Sentences below the table.
-  public let notes: [String]
-}
-
 extension BenchTable {
-  private static let nothing = "–"
-
   /// For people: shares in percent, differences in percentage points.
   public var printed: PrintedTable {
-    func percent(_ value: Double?) -> String {
-      value.map { Decimals.text(100 * $0, places: 1) } ?? Self.nothing
-    }
-    func bounds(_ interval: ConfidenceInterval?) -> String {
-      interval.map { "\(percent($0.lower)) to \(percent($0.upper))" } ?? Self.nothing
-    }
+    let level = PrintedTable.level(bootstrap.confidence)
     let showsImbalance = metric != .imbalance
     let showsWithin = rows.contains { $0.withinSeeds != nil }
-    var titles = ["method", "seeds", metric.title, confidenceText]
+    var titles = ["method", "seeds", metric.title, level]
     if showsImbalance { titles.append("I") }
-    titles += ["rank", "vs \(reference)", confidenceText, "p", "p Holm"]
+    titles += ["rank", "vs \(reference)", level, "p", "p Holm"]
     if showsWithin { titles.append("better/worse") }
     titles.append("detectable")
     if costs != nil { titles += OperationTable.titles }
     let cells = rows.map { row -> [String] in
       var cells = [
         row.point.title + (row.point.isReconstruction ? " *" : ""), "\(row.point.results.count)",
-        percent(row.mean), bounds(row.interval),
+        PrintedTable.percent(row.mean), PrintedTable.bounds(row.interval),
       ]
-      if showsImbalance { cells.append(percent(row.imbalance)) }
+      if showsImbalance { cells.append(PrintedTable.percent(row.imbalance)) }
       cells += [
-        row.rank.map { Decimals.text($0, places: 1) } ?? Self.nothing, Self.signed(row.difference),
-        bounds(row.differenceInterval), Self.probability(row.p), Self.probability(row.corrected),
+        row.rank.map { Decimals.text($0, places: 1) } ?? PrintedTable.nothing, Self.signed(row.difference),
+        PrintedTable.bounds(row.differenceInterval), PrintedTable.probability(row.p),
+        PrintedTable.probability(row.corrected),
       ]
       if showsWithin {
-        cells.append(row.withinSeeds.map { "\($0.better)/\($0.worse)" } ?? Self.nothing)
+        cells.append(row.withinSeeds.map { "\($0.better)/\($0.worse)" } ?? PrintedTable.nothing)
       }
-      cells.append(percent(row.detectable))
+      cells.append(PrintedTable.percent(row.detectable))
       guard let costs else { return cells }
       return cells
-        + OperationTable.cells(row.operations, ratio: costs.ratio(row.point.title), nothing: Self.nothing)
+        + OperationTable.cells(row.operations, ratio: costs.ratio(row.point.title))
     }
     return PrintedTable(titles: titles, rows: cells, notes: notes)
   }
@@ -56,19 +40,9 @@ extension BenchTable {
   }
 
   private static func signed(_ value: Double?) -> String {
-    guard let value else { return nothing }
+    guard let value else { return PrintedTable.nothing }
     let text = Decimals.text(100 * value, places: 1)
     return value > 0 && text.contains { ("1"..."9").contains($0) } ? "+" + text : text
-  }
-
-  static func probability(_ value: Double?) -> String {
-    guard let value else { return nothing }
-    return value < 0.001 ? "< 0.001" : Decimals.text(value, places: 3)
-  }
-
-  private var confidenceText: String {
-    let percent = 100 * bootstrap.confidence
-    return Decimals.text(percent, places: percent == percent.rounded() ? 0 : 1) + " %"
   }
 
   /// What has to be said of the numbers.
@@ -83,7 +57,7 @@ extension BenchTable {
     }
     let draws = "\(bootstrap.replicates) draws, seed \(bootstrap.seed)"
     if !metric.isOfSamples {
-      notes.append("intervals: Student's t over \(seeds) seeds; p: paired t test over seeds")
+      notes.append("intervals: Student's t over \(PrintedTable.seeds(seeds)); p: paired t test over seeds")
     } else if seeds > 1 {
       notes.append(
         "intervals: paired bootstrap over \(seeds) seeds and \(runs.itemCount) samples (\(draws)); p: "

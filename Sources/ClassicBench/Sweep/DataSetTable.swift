@@ -85,14 +85,12 @@ public struct DataSetTable: Sendable {
 
   /// For people.
   public var printed: PrintedTable {
-    func percent(_ value: Double?) -> String {
-      value.map { Decimals.text(100 * $0, places: 1) } ?? "–"
-    }
     let cells = rows.map { row -> [String] in
-      let values: [String] = [row.label] + row.means.map(percent)
+      let values: [String] = [row.label] + row.means.map(PrintedTable.percent)
       return values + [
-        row.rank.map { Decimals.text($0, places: 1) } ?? "–", percent(row.difference),
-        BenchTable.probability(row.p), BenchTable.probability(row.corrected),
+        row.rank.map { Decimals.text($0, places: 1) } ?? PrintedTable.nothing,
+        PrintedTable.percent(row.difference),
+        PrintedTable.probability(row.p), PrintedTable.probability(row.corrected),
       ]
     }
     return PrintedTable(

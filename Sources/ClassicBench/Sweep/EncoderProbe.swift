@@ -114,24 +114,19 @@ public struct EncoderProbe: Sendable {
 
   /// For people.
   public var printed: PrintedTable {
-    func percent(_ value: Double?) -> String { value.map { Decimals.text(100 * $0, places: 1) } ?? "–" }
-    func bounds(_ interval: ConfidenceInterval?) -> String {
-      interval.map { "\(percent($0.lower)) to \(percent($0.upper))" } ?? "–"
-    }
-    let confidence = 100 * bootstrap.confidence
-    let level = Decimals.text(confidence, places: confidence == confidence.rounded() ? 0 : 1) + " %"
+    let level = PrintedTable.level(bootstrap.confidence)
     let cells = rows.map { row in
       [
-        row.modality + ", " + row.title, percent(row.ownAccuracy), percent(row.probe),
-        bounds(row.probeInterval),
-        percent(row.gap), bounds(row.gapInterval), BenchTable.probability(row.p),
-        BenchTable.probability(row.corrected),
+        row.modality + ", " + row.title, PrintedTable.percent(row.ownAccuracy),
+        PrintedTable.percent(row.probe), PrintedTable.bounds(row.probeInterval),
+        PrintedTable.percent(row.gap), PrintedTable.bounds(row.gapInterval),
+        PrintedTable.probability(row.p), PrintedTable.probability(row.corrected),
       ]
     }
     return PrintedTable(
       titles: ["encoder", "own logits", "linear probe", level, "gap", level, "p", "p Holm"], rows: cells,
       notes: [
-        "accuracy in percent on \(runs.itemCount) test samples of \(runs.title), means over \(seeds.count) seeds",
+        "accuracy in percent on \(runs.itemCount) test samples of \(runs.title), means over \(PrintedTable.seeds(seeds.count))",
         "own logits: what the method has for the modality; linear probe: logistic regression on frozen features, its penalty "
           + "chosen on validation samples",
         "gap: the probe of the encoder trained alone minus that of the method's; intervals and p over seeds and samples, "
@@ -213,7 +208,7 @@ private struct EncoderReader {
     for (seed, folder) in runs.teachers {
       let accuracies = try Self.ownAccuracies(folder)
       for place in found.indices {
-        found[place][seed] = Run(folder: folder, label: SweepPlan.teacherLabel, ownAccuracies: accuracies)
+        found[place][seed] = Run(folder: folder, label: Benchmark.teacherLabel, ownAccuracies: accuracies)
       }
     }
     // Runs of one modality, where there is no run of the ensemble.

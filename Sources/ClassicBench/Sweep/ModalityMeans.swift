@@ -24,15 +24,12 @@ public struct ModalityMeans: Equatable, Sendable {
 extension BenchTable {
   /// A row for each method: each modality alone and its contribution.
   public var printedModalities: PrintedTable {
-    func percent(_ value: Double?) -> String {
-      value.map { Decimals.text(100 * $0, places: 1) } ?? "–"
-    }
     let names = runs.modalities
     let cells = rows.map { row -> [String] in
-      let alone = names.indices.map { percent(row.modalities?.alone[$0]) }
-      let contributions = names.indices.map { percent(row.modalities?.contributions[$0]) }
-      return [row.point.title, percent(row.modalities?.macroF1)] + alone + contributions
-        + [percent(row.imbalance)]
+      let alone = names.indices.map { PrintedTable.percent(row.modalities?.alone[$0]) }
+      let contributions = names.indices.map { PrintedTable.percent(row.modalities?.contributions[$0]) }
+      return [row.point.title, PrintedTable.percent(row.modalities?.macroF1)] + alone + contributions
+        + [PrintedTable.percent(row.imbalance)]
     }
     return PrintedTable(
       titles: ["method", "macro F1"] + names.map { "alone " + $0 } + names.map { "φ " + $0 } + ["I"],

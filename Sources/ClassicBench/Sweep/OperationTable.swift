@@ -51,10 +51,10 @@ public struct OperationTable: Sendable {
   static let titles = ["Gop", "x joint"]
 
   /// Billions of operations, and the multiple of joint.
-  static func cells(_ operations: Double?, ratio: Double?, nothing: String) -> [String] {
+  static func cells(_ operations: Double?, ratio: Double?) -> [String] {
     [
-      operations.map { Decimals.text($0 / 1e9, places: 1) } ?? nothing,
-      ratio.map { Decimals.text($0, places: 2) } ?? nothing,
+      operations.map { Decimals.text($0 / 1e9, places: 1) } ?? PrintedTable.nothing,
+      ratio.map { Decimals.text($0, places: 2) } ?? PrintedTable.nothing,
     ]
   }
 
@@ -69,7 +69,7 @@ public struct OperationTable: Sendable {
       titles: ["stage", "methods", "Gop", "x joint each"],
       rows: stages.map { stage in
         [stage.stage.rawValue, "\(stage.methods)"]
-          + Self.cells(stage.operations, ratio: stage.ratio, nothing: "–")
+          + Self.cells(stage.operations, ratio: stage.ratio)
       },
       notes: [
         "Gop: the sum over the methods of a stage; x joint each: the mean of their multiples of joint's"

@@ -63,7 +63,6 @@ public struct SweepPlan: Sendable {
   public let reference: String
   /// In the order in which they begin: all of a seed before the next.
   public let runs: [Run]
-  static let teacherLabel = "teachers"
 
   /// A method with its settings: `ogm`, `ogm.alpha=0.5`.
   static func point(_ label: String, _ settings: [SweepSetting]) -> String {
@@ -154,12 +153,14 @@ public struct SweepPlan: Sendable {
             point.method["id"]?.stringValue == UnimodalEnsemble.id
               && point.settings.filter { $0.key.hasPrefix("training.") } == training
           }
-          let name = Self.name(own.map { label($0.method) } ?? teacherLabel, own?.settings ?? training, seed)
+          let name = Self.name(
+            own.map { label($0.method) } ?? Benchmark.teacherLabel, own?.settings ?? training, seed)
           if own == nil && !added.contains(name) {
             added.append(name)
             runs.append(
               Run(
-                name: name, label: teacherLabel, method: UnimodalEnsemble.id, settings: training, seed: seed,
+                name: name, label: Benchmark.teacherLabel, method: UnimodalEnsemble.id, settings: training,
+                seed: seed,
                 isTeacher: true, teacher: nil))
           }
           teacher = name
@@ -259,7 +260,7 @@ public struct SweepPlan: Sendable {
   static func experiment(of run: Run, _ base: JSONObject) -> JSONValue {
     let listed = (base["methods"]?.arrayValue ?? []).compactMap(\.objectValue)
     let teacher = JSONObject([
-      ("id", .string(UnimodalEnsemble.id)), ("label", .string(Self.teacherLabel)),
+      ("id", .string(UnimodalEnsemble.id)), ("label", .string(Benchmark.teacherLabel)),
     ])
     let method = run.isTeacher ? teacher : listed.first { label($0) == run.label } ?? teacher
     return experiment(base, method, run.settings, seed: run.seed)
