@@ -10,6 +10,8 @@
 # transformers and with three modalities. What FOLDER has beside them stays in the tables.
 set -eu
 export LC_ALL=C
+# Kernels of one kind, those of AVX2, for the same numbers on every x86-64 processor that has them.
+if grep -qw avx2 /proc/cpuinfo; then export OPENBLAS_CORETYPE=Haswell; fi
 program=$1
 folder=$2
 jobs=${JOBS:-2}
@@ -131,6 +133,8 @@ runs that it makes.
 - Training of the first three blocks: the presets \`avdigits\`, \`avdigits-transformer\` and \`avdigits-three\`: $epochs epochs of batches of
   64, SGD at 0.01 with momentum 0.9 and weight decay 1e-4, a tenth of the rate after $decay epochs; the weights after the last step are
   tested. Every method has the options of its paper; none was tuned here, so a method that loses may lose by its options.
+- Kernels of OpenBLAS: those of AVX2, also where the processor has wider ones; others round differently and give other numbers, as
+  other seeds would.
 - The column *seeds* says how many trainings a line is the mean of.
 - In the network with convolutions the image is ahead; the README of the data set, whose network is not known, has the sound ahead.
 - *Gop*: nominal operations of the whole training, teachers and solo trainings included; *x joint* their ratio.

@@ -147,6 +147,13 @@ final class SweepPlanTests: XCTestCase {
     let other = try self.plan(#"{"id": "ogm"}"#, seeds: [0])
     XCTAssertEqual(
       SweepIndex(other, continuing: earlier).entries.map(\.run.name), ["joint-seed0", "ogm-seed0"])
+    // The ensemble of an earlier plan stays a method where this one's methods learn from it.
+    var ensemble = SweepIndex(
+      try self.plan(#"{"id": "unimodal-ensemble", "label": "teachers"}"#, seeds: [0]))
+    ensemble.entries[0].status = .complete
+    let learning = SweepIndex(try self.plan(#"{"id": "umt"}"#, seeds: [0]), continuing: ensemble)
+    XCTAssertEqual(learning.entries.map(\.run.name), ["teachers-seed0", "umt-seed0"])
+    XCTAssertEqual(learning.entries.map(\.run.isTeacher), [false, false])
     // A name that would lead out of the folder is refused.
     let odd = index.json.text().replacing("joint-seed0", with: "../joint")
     try Data(odd.utf8).write(to: file)

@@ -170,6 +170,10 @@ final class BenchCommandTests: XCTestCase {
       XCTAssertEqual(result.status, status.rawValue, "\(methods): \(result.errors)")
       XCTAssertTrue(result.errors.contains(text), "\(methods): \(result.errors)")
     }
+    _ = try Program.succeed([
+      "bench", "run", try experiment(folder, #"{"id": "unimodal-ensemble", "label": "teachers"}"#),
+      "--dry-run",
+    ])
     let preset = ["bench", "run", "--preset", "avdigits", "--dry-run"]
     let other = ["bench", "run", "--preset", "cremad-resnet18", "--dry-run", "--data", data]
     let lacking = try Program.run(other)

@@ -1,4 +1,3 @@
-import RunKit
 import TestSupport
 import XCTest
 
@@ -18,7 +17,7 @@ struct RefusedCase {
   /// - Returns: The row.
   func row(of outcome: Program.Outcome, words: Int, _ folder: TemporaryFolder) -> String {
     // What a check finds is its result and not an error.
-    let said = outcome.errors.contains("error: ") ? outcome.errors : outcome.output
+    let said = arguments.starts(with: ["data", "check"]) ? outcome.output : outcome.errors
     XCTAssertEqual(outcome.status, status, "\(what): \(said)")
     XCTAssertTrue(said.contains(fragment), "\(what): \(said)")
     XCTAssertFalse(said.contains("internal"), what)

@@ -145,18 +145,25 @@ public struct Benchmark {
       // Those of an experiment that stood here would be taken for this one's.
       for seed in experiment.seeds {
         let place = Self.place(Self.teacherLabel, seed, folder)
-        if FileManager.default.fileExists(atPath: place.path) {
+        guard FileManager.default.fileExists(atPath: place.path) else { continue }
+        do {
           try FileManager.default.removeItem(at: place)
+        } catch {
+          throw FileError.failed(path: place.path, operation: .remove, reason: error.localizedDescription)
         }
       }
     }
     var results: [BenchResult] = []
     for seed in experiment.seeds {
+      var learned: (encoders: [String: Tensor], operations: Int)?
       for choice in experiment.methods {
         var ingredients = MethodCatalog.Ingredients()
         var spent = 0
         if choice.needsTeachers {
-          guard let teachers = try teachers(seed, in: folder, mode, progress) else { return .stopped }
+          guard let teachers = try learned ?? teachers(seed, in: folder, mode, progress) else {
+            return .stopped
+          }
+          learned = teachers
           (ingredients.teachers, spent) = teachers
         }
         guard
@@ -195,7 +202,7 @@ public struct Benchmark {
     experiment.plan.selection == .last ? "last/parameters.safetensors" : "best/parameters.safetensors"
   }
 
-  /// The runs that others learn from, where no method of the experiment is the same.
+  /// The label of runs that were added for others to learn from.
   static let teacherLabel = "teachers"
 
   private static func place(_ label: String, _ seed: Int, _ folder: RunFolder) -> URL {
@@ -207,7 +214,7 @@ public struct Benchmark {
     _ method: any ImbalanceMethod, label: String, seed: Int, in parent: RunFolder, _ mode: RunFolder.Mode,
     teachers: Int = 0, _ progress: (Event) -> Void
   ) throws -> BenchResult? {
-    // A folder may be shared by methods: teachers are trained once for each seed.
+    // The unimodal ensemble of an experiment may have this label, and is then trained once.
     let mode = label == Self.teacherLabel && mode == .fresh ? .resume : mode
     return try single(
       method, label: label, seed: seed, at: Self.place(label, seed, parent), mode, teachers: teachers,

@@ -1,5 +1,3 @@
-import RunKit
-
 /// What each modality is worth to a method, means over seeds.
 public struct ModalityMeans: Equatable, Sendable {
   /// The mean F over classes with all modalities.

@@ -43,8 +43,12 @@ public struct SweepIndex: Sendable {
   /// - Parameter earlier: The index of the sweep that is gone on with: runs that are not in this plan stay.
   public init(_ plan: SweepPlan, continuing earlier: SweepIndex? = nil) {
     (experiment, reference) = (plan.experiment, plan.reference)
-    let kept = (earlier?.entries ?? []).filter { entry in !plan.runs.contains { $0.name == entry.run.name } }
-    entries = kept.filter { $0.status == .complete } + plan.runs.map { Entry(run: $0) }
+    let complete = (earlier?.entries ?? []).filter { $0.status == .complete }
+    // A method of the earlier plan may be what others of this one learn from: it stays a method.
+    let own = Set(complete.filter { !$0.run.isTeacher }.map(\.run.name))
+    let runs = plan.runs.filter { !($0.isTeacher && own.contains($0.name)) }
+    entries =
+      complete.filter { entry in !runs.contains { $0.name == entry.run.name } } + runs.map { Entry(run: $0) }
   }
 
   /// Runs that failed.
