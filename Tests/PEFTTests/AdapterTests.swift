@@ -42,7 +42,7 @@ final class AdapterTests: XCTestCase {
   }
 
   /// A pattern of a file that would take years is given up.
-  func testPatternsAreGivenUpAfterASecond() throws {
+  func testPatternsThatTakeTooLongAreGivenUp() throws {
     let inventory = try ModelInventory(Checkpoint(folder: Fixtures.url("llama")))
     for pattern in ["(([a-z._0-9]+)+)+!", "(.*)*(.*)*(.*)*(.*)*(.*)*x"] {
       let configuration = AdapterConfiguration(
