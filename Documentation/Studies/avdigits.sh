@@ -111,7 +111,7 @@ block() {
   echo
   echo "Against joint training:"
   echo
-  markdown "$folder/$1"
+  markdown "$folder/$1" --against joint
   echo
   said "$1" joint
   echo

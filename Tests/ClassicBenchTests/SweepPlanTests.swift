@@ -147,6 +147,8 @@ final class SweepPlanTests: XCTestCase {
     let other = try self.plan(#"{"id": "ogm"}"#, seeds: [0])
     XCTAssertEqual(
       SweepIndex(other, continuing: earlier).entries.map(\.run.name), ["joint-seed0", "ogm-seed0"])
+    XCTAssertEqual(SweepIndex(other, continuing: earlier).reference, "joint")
+    XCTAssertEqual(SweepIndex(other).reference, "ogm")
     // The ensemble of an earlier plan stays a method where this one's methods learn from it.
     var ensemble = SweepIndex(
       try self.plan(#"{"id": "unimodal-ensemble", "label": "teachers"}"#, seeds: [0]))

@@ -42,13 +42,19 @@ public struct SweepIndex: Sendable {
   ///
   /// - Parameter earlier: The index of the sweep that is gone on with: runs that are not in this plan stay.
   public init(_ plan: SweepPlan, continuing earlier: SweepIndex? = nil) {
-    (experiment, reference) = (plan.experiment, plan.reference)
+    experiment = plan.experiment
     let complete = (earlier?.entries ?? []).filter { $0.status == .complete }
     // A method of the earlier plan may be what others of this one learn from: it stays a method.
     let own = Set(complete.filter { !$0.run.isTeacher }.map(\.run.name))
     let runs = plan.runs.filter { !($0.isTeacher && own.contains($0.name)) }
     entries =
       complete.filter { entry in !runs.contains { $0.name == entry.run.name } } + runs.map { Entry(run: $0) }
+    // A plan of some methods must not change what the others were compared with.
+    let labels = entries.map(\.run.label)
+    reference =
+      [experiment["reference"]?.stringValue, earlier?.reference].compactMap(\.self).first(
+        where: labels.contains)
+      ?? plan.reference
   }
 
   /// Runs that failed.
