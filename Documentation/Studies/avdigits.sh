@@ -6,8 +6,8 @@
 # `make study-avdigits` calls it, in the folder that holds datasets/avdigits, and takes the curves from FOLDER. FOLDER gets every
 # run; what is complete is not made again, what was stopped goes on. Delete FOLDER after a change of the program or of the settings
 # below. JOBS (2) says how many runs go side by side, each with one thread; no number depends on it. SEEDS (1...10) are those of
-# the first block and of the levels, MORE_SEEDS (1...5) those of the others; MORE_METHODS (all) are the methods of the blocks with
-# transformers and with three modalities. What FOLDER has beside them stays in the tables.
+# the first block and of the levels, MORE_SEEDS (1...5) those of the others; TRANSFORMER_METHODS and THREE_METHODS (all) are the
+# methods of the blocks with transformers and with three modalities. What FOLDER has beside them stays in the tables.
 set -eu
 export LC_ALL=C
 # Kernels of one kind, those of AVX2, for the same numbers on every x86-64 processor that has them.
@@ -17,7 +17,8 @@ folder=$2
 jobs=${JOBS:-2}
 seeds=${SEEDS:-1...10}
 more_seeds=${MORE_SEEDS:-1...5}
-more_methods=${MORE_METHODS:+--methods $MORE_METHODS}
+transformer_methods=${TRANSFORMER_METHODS:+--methods $TRANSFORMER_METHODS}
+three_methods=${THREE_METHODS:+--methods $THREE_METHODS}
 epochs=50
 decay=35
 mkdir -p "$folder"
@@ -41,9 +42,9 @@ JSON
 # Every method: two modalities with convolutions, the same with transformers, three modalities.
 sweep two --preset avdigits --seeds "$seeds"
 # shellcheck disable=SC2086 # two words, or none
-sweep transformer --preset avdigits-transformer --seeds "$more_seeds" $more_methods
+sweep transformer --preset avdigits-transformer --seeds "$more_seeds" $transformer_methods
 # shellcheck disable=SC2086
-sweep three --preset avdigits-three --seeds "$more_seeds" $more_methods
+sweep three --preset avdigits-three --seeds "$more_seeds" $three_methods
 
 # Two methods at several strengths.
 experiment "$folder/curves.json" "$(pwd)/datasets/avdigits" '["image", "audio"]' '[{"id": "joint"}, {"id": "agm"}, {"id": "gblending"}]'
@@ -138,7 +139,8 @@ runs that it makes.
 - The column *seeds* says how many trainings a line is the mean of.
 - In the network with convolutions the image is ahead; the README of the data set, whose network is not known, has the sound ahead.
 - *Gop*: nominal operations of the whole training, teachers and solo trainings included; *x joint* their ratio.
-${MORE_METHODS:+- The blocks with transformers and with three modalities have a selection of the methods.}
+- Settings of this page: SEEDS=$seeds MORE_SEEDS=$more_seeds${TRANSFORMER_METHODS:+ TRANSFORMER_METHODS=$TRANSFORMER_METHODS}${THREE_METHODS:+
+  THREE_METHODS=$THREE_METHODS}
 
 ## Images and sounds, convolutions
 PAGE
